@@ -1,0 +1,126 @@
+package policy
+
+import "sort"
+
+// OpenRef names one Open record: its index in raft's log and the random id it
+// carries, so that an index of another cluster's log is never taken for it.
+type OpenRef struct {
+	Index uint64
+	ID    string
+}
+
+// IsZero reports whether no Open is named.
+func (r OpenRef) IsZero() bool { return r.Index == 0 }
+
+// Lineage is what raft's log says about the newest primary.
+type Lineage struct {
+	Open OpenRef // newest Open; zero = there never was a primary
+	// Held is the Open's positions, or the newest ones that a majority is
+	// known to hold since. An old copy of the data must not pass for current.
+	Held Positions
+	// Opened is the Open's positions as committed with it.
+	Opened Positions
+}
+
+// Report is what one voter says of its LiteFS, read after its stream had ended.
+type Report struct {
+	Node      string
+	HasLiteFS bool // false for a witness
+	Eligible  bool // candidate, not fenced by hand, not skipped
+	Positions Positions
+	Marker    OpenRef // Open that this node's data is marked as following
+}
+
+// InStep reports whether r's data is on the lineage of the newest Open.
+func (r Report) InStep(l Lineage) bool {
+	if l.Open.IsZero() || r.Marker == l.Open {
+		return true
+	}
+	return r.Positions.Equal(l.Held) || r.Positions.Equal(l.Opened)
+}
+
+// Qualifies reports whether r's node may become primary: eligible, in step
+// with the newest Open and not behind what a majority is known to hold.
+func (r Report) Qualifies(l Lineage) bool {
+	return r.HasLiteFS && r.Eligible && r.InStep(l) && !r.Positions.Behind(l.Held)
+}
+
+// ElectionResult is who shall become primary.
+type ElectionResult struct {
+	Winner   string // "" = nobody may
+	Conflict string // database at one TXID with two contents; nobody may
+	Missing  bool   // no Open yet and not every voter has reported
+}
+
+// Elect chooses the next primary from the reports that self could gather.
+// voters counts the voters that have a LiteFS. The most transactions win; among
+// equals self, which saves a transfer, then the first by name.
+//
+// Positions of nodes that are not in step are ignored: their transactions are
+// those the majority never saw.
+func Elect(self string, voters int, l Lineage, reports []Report) ElectionResult {
+	if l.Open.IsZero() && withLiteFS(reports) < voters {
+		return ElectionResult{Missing: true}
+	}
+	var instep []Report
+	for _, r := range reports {
+		if r.HasLiteFS && r.InStep(l) {
+			instep = append(instep, r)
+		}
+	}
+	for i, a := range instep {
+		for _, b := range instep[i+1:] {
+			if db := a.Positions.Conflicts(b.Positions); db != "" {
+				return ElectionResult{Conflict: db}
+			}
+		}
+	}
+	sort.Slice(instep, func(i, j int) bool { return better(self, instep[i], instep[j]) })
+	for _, r := range instep {
+		if r.Qualifies(l) {
+			return ElectionResult{Winner: r.Node}
+		}
+	}
+	return ElectionResult{}
+}
+
+func better(self string, a, b Report) bool {
+	if x, y := a.Positions.Sum(), b.Positions.Sum(); x != y {
+		return x > y
+	}
+	if a.Node == self || b.Node == self {
+		return a.Node == self
+	}
+	return a.Node < b.Node
+}
+
+func withLiteFS(reports []Report) (n int) {
+	for _, r := range reports {
+		if r.HasLiteFS {
+			n++
+		}
+	}
+	return n
+}
+
+// MajorityHolds returns, for every database of own, the newest position that
+// at least k of the nodes hold (own included). others must be marked as
+// following own; the caller checks that the result lies in own's history.
+func MajorityHolds(own Positions, others []Positions, k int) Positions {
+	held := Positions{}
+	for db, pos := range own {
+		at := []Pos{pos}
+		for _, o := range others {
+			if o[db].TXID > pos.TXID {
+				at = append(at, pos) // read a moment after own
+			} else {
+				at = append(at, o[db])
+			}
+		}
+		sort.Slice(at, func(i, j int) bool { return at[i].TXID > at[j].TXID })
+		if len(at) >= k && at[k-1].TXID != 0 {
+			held[db] = at[k-1]
+		}
+	}
+	return held
+}

@@ -1,0 +1,34 @@
+package policy
+
+import (
+	"context"
+	"errors"
+	"time"
+)
+
+// The ports of the split-brain analysis, as small interfaces.
+
+// SplitBrainDetector answers the analysis's questions about this node.
+type SplitBrainDetector interface {
+	// HasQuorum reports whether the lease is valid now.
+	HasQuorum() bool
+	// CanCommitWrites reports elected and quorum.
+	CanCommitWrites() bool
+	// LastHeartbeatFrom returns the age of the newest sign of life of a peer;
+	// ok is false where there never was one.
+	LastHeartbeatFrom(node string) (age time.Duration, ok bool)
+	// DetectStaleLeadership reports elected and not quorum.
+	DetectStaleLeadership() bool
+}
+
+// ConflictResolver takes a stale leader out of the way.
+type ConflictResolver interface {
+	// FenceWriteAccess shuts the gate and returns when no admitted write is in
+	// flight. Idempotent. An error means that a write may still be under way;
+	// the gate is shut all the same.
+	FenceWriteAccess(ctx context.Context) error
+}
+
+// ErrSplitBrainDetected is wrapped by every error of a step taken against a
+// stale leadership.
+var ErrSplitBrainDetected = errors.New("split-brain detected")

@@ -1,0 +1,208 @@
+package quorum
+
+import (
+	"context"
+	"errors"
+	"net"
+	"time"
+
+	"github.com/hashicorp/raft"
+
+	"github.com/litefence/litefence/policy"
+)
+
+// followTick bounds how late a change of leadership is seen; raft's observer
+// usually says it at once.
+const followTick = 20 * time.Millisecond
+
+// leadership is who leads, as this node last saw it. Its context ends the
+// moment that changes.
+type leadership struct {
+	id     raft.ServerID // "" = unknown
+	addr   string
+	term   uint64
+	ctx    context.Context
+	cancel context.CancelFunc
+}
+
+// watchLeadership keeps followed up to date.
+func (n *Node) watchLeadership() {
+	seen := make(chan raft.Observation, 8)
+	obs := raft.NewObserver(seen, false, func(o *raft.Observation) bool {
+		_, ok := o.Data.(raft.LeaderObservation)
+		return ok
+	})
+	n.raft.RegisterObserver(obs)
+	defer n.raft.DeregisterObserver(obs)
+	tick := time.NewTicker(followTick)
+	defer tick.Stop()
+	for {
+		n.lookUpLeader()
+		select {
+		case <-n.ctx.Done():
+			n.setLeader(leadership{})
+			return
+		case <-seen:
+		case <-tick.C:
+		}
+	}
+}
+
+func (n *Node) lookUpLeader() {
+	addr, id := n.raft.LeaderWithID()
+	term := n.raft.CurrentTerm()
+	n.mu.Lock()
+	same := n.followed.id == id && n.followed.term == term
+	n.mu.Unlock()
+	if !same {
+		n.setLeader(leadership{id: id, addr: string(addr), term: term})
+	}
+	if id != "" && id != n.raftID() {
+		if st := n.fsm.state(); st.Open.Term == term && st.Newest.Kind == KindOpen {
+			n.liftCommand(term)
+		}
+	}
+	n.poke()
+}
+
+// setLeader ends the old leadership's context, which cuts every stream that
+// hangs on it, and remembers at which turn of LiteFS's loop that was.
+func (n *Node) setLeader(l leadership) {
+	l.ctx, l.cancel = context.WithCancel(n.ctx)
+	n.mu.Lock()
+	old := n.followed
+	n.followed = l
+	if old.cancel != nil {
+		old.cancel()
+	}
+	n.cutLoops = n.loops
+	n.mu.Unlock()
+	n.goes(n.makeRoom)
+}
+
+// makeRoom holds new readers back while LiteFS changes its role: it waits for
+// every lock holder without a bound, before it asks the lease endpoint again.
+func (n *Node) makeRoom() {
+	ctx, cancel := context.WithTimeout(n.ctx, n.cfg.ReaderGrace+handOnGrace)
+	defer cancel()
+	release := n.cfg.Quiesce(ctx, n.cfg.ReaderGrace)
+	defer release()
+	_ = n.waitStreamEnd(ctx)
+}
+
+// waitStreamEnd returns when LiteFS has begun another turn of its lease loop
+// since the last cut: until then it may still apply a frame.
+func (n *Node) waitStreamEnd(ctx context.Context) error {
+	for {
+		n.mu.Lock()
+		done, ch := n.loops > n.cutLoops, n.looped
+		n.mu.Unlock()
+		if done {
+			return nil
+		}
+		select {
+		case <-ch:
+		case <-ctx.Done():
+			return errors.New("LiteFS has not asked the lease endpoint again")
+		}
+	}
+}
+
+// primary returns the committed Open that this node follows, and the
+// leadership that it belongs to.
+func (n *Node) primary() (leadership, state, bool) {
+	n.mu.Lock()
+	l := n.followed
+	n.mu.Unlock()
+	st := n.fsm.state()
+	ok := l.id != "" && l.id != n.raftID() && st.Newest.Kind == KindOpen &&
+		st.Open.Term == l.term && st.Open.RaftID == string(l.id)
+	return l, st, ok
+}
+
+// Primary names the remote primary that the local LiteFS shall follow.
+func (n *Node) Primary() (hostname string, ok bool) {
+	_, st, ok := n.primary()
+	return st.Open.Hostname, ok
+}
+
+var errNoPrimary = errors.New("no primary is known in the current term")
+
+// Upstream returns how the remote primary is reached, and a context that ends
+// the moment leadership changes or is unknown.
+func (n *Node) Upstream() (context.Context, func(context.Context) (net.Conn, error), error) {
+	l, _, ok := n.primary()
+	if !ok || l.ctx.Err() != nil {
+		return nil, nil, errNoPrimary
+	}
+	dial := func(ctx context.Context) (net.Conn, error) { return n.mux.dial(ctx, l.addr, protoHTTP) }
+	return l.ctx, dial, nil
+}
+
+// markTick is how often a connected replica asks whether it has caught up with
+// the opener's history.
+const markTick = 200 * time.Millisecond
+
+// Connected is told the positions with which the local LiteFS connects to the
+// primary, before the first frame passes. Where they lie in the opener's
+// history this node is in step from here on; otherwise it is asked again while
+// the stream lasts.
+func (n *Node) Connected(ctx context.Context, pos policy.Positions) {
+	l, st, ok := n.primary()
+	if !ok || n.cfg.LiteFS == nil {
+		return
+	}
+	first, cancel := context.WithTimeout(ctx, n.cfg.Lease)
+	defer cancel()
+	if n.mark(first, l, st.ref(), pos) {
+		return
+	}
+	n.goes(func() { n.markLater(ctx, l, st.ref()) })
+}
+
+func (n *Node) markLater(ctx context.Context, l leadership, ref policy.OpenRef) {
+	tick := time.NewTicker(markTick)
+	defer tick.Stop()
+	for {
+		select {
+		case <-ctx.Done():
+			return
+		case <-l.ctx.Done():
+			return
+		case <-tick.C:
+		}
+		pos, primary, err := n.cfg.LiteFS.Positions(ctx)
+		if err == nil && !primary && n.mark(ctx, l, ref, pos) {
+			return
+		}
+	}
+}
+
+// mark writes the marker if the opener says that pos lies in its history, and
+// the stream still hangs on the same leadership afterwards.
+func (n *Node) mark(ctx context.Context, l leadership, ref policy.OpenRef, pos policy.Positions) bool {
+	if cur, err := n.cfg.LiteFS.Marker(); err == nil && cur == ref {
+		return true
+	}
+	ok, err := n.peers.inHistory(ctx, l.addr, historyRequest{Open: ref, Positions: pos})
+	if err != nil || !ok || ctx.Err() != nil || l.ctx.Err() != nil {
+		return false
+	}
+	if err := n.setMarker(ref); err != nil {
+		n.log.Error("in-step marker not written", "err", err)
+		return false
+	}
+	n.log.Info("in step with the primary", "open", ref.Index, "primary", nodeName(l.id), "term", l.term)
+	return true
+}
+
+// setMarker marks the local data as following the newest Open. A late call for
+// an older one must not replace a newer marker.
+func (n *Node) setMarker(ref policy.OpenRef) error {
+	n.markMu.Lock()
+	defer n.markMu.Unlock()
+	if n.fsm.state().ref() != ref {
+		return errors.New("a newer open is committed")
+	}
+	return n.cfg.LiteFS.SetMarker(ref)
+}

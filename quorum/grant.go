@@ -1,0 +1,207 @@
+package quorum
+
+import (
+	"context"
+	"time"
+
+	"github.com/litefence/litefence/policy"
+)
+
+// A grant is one time that the local LiteFS holds the key. Every grant needs an
+// Open of its own: an operation admitted under one never reaches LiteFS under
+// another.
+type grant struct {
+	id     uint64
+	term   uint64
+	taken  chan struct{}      // closed when LiteFS has the key
+	left   chan struct{}      // closed when LiteFS has given it up by itself
+	gone   chan struct{}      // closed when the gate is shut and drained: LiteFS may be told
+	ended  chan struct{}      // closed when the Close record has been tried too
+	ctx    context.Context    // ends with the role; streams to replicas hang on it
+	cancel context.CancelFunc //
+
+	// Guarded by Node.mu.
+	hostname string
+	isTaken  bool
+	hasLeft  bool
+	opened   bool
+	ending   bool
+	renewed  int64 // boot time of LiteFS's last sign of life as primary
+}
+
+// offer lets the local LiteFS have the key.
+func (n *Node) offer(term uint64) *grant {
+	g := &grant{
+		id: n.grantSeq.Add(1), term: term,
+		taken: make(chan struct{}), left: make(chan struct{}), gone: make(chan struct{}), ended: make(chan struct{}),
+	}
+	g.ctx, g.cancel = context.WithCancel(n.ctx)
+	n.mu.Lock()
+	n.grant = g
+	n.mu.Unlock()
+	n.poke()
+	return g
+}
+
+// Looped is told that LiteFS has begun another turn of its lease loop: it is
+// not primary, and no stream is being applied.
+func (n *Node) Looped() {
+	n.mu.Lock()
+	n.loops++
+	close(n.looped)
+	n.looped = make(chan struct{})
+	if n.grant == nil || !n.grant.isTaken {
+		n.role = policy.RoleReplica
+	}
+	n.mu.Unlock()
+	n.poke()
+}
+
+// Acquire is asked by LiteFS for the key. Only the eligible leader's LiteFS
+// gets it; the role counts as primary from before the answer.
+func (n *Node) Acquire(_ context.Context, hostname string) (uint64, bool) {
+	n.mu.Lock()
+	defer n.mu.Unlock()
+	g := n.grant
+	if g == nil || g.isTaken || g.ending || n.closing.Load() || !n.lease.valid(g.term) {
+		return 0, false
+	}
+	g.isTaken, g.hostname, g.renewed = true, hostname, n.clock.Boot()
+	n.role = policy.RolePrimary
+	close(g.taken)
+	n.poke()
+	return g.id, true
+}
+
+// renewWait bounds how long a renewal waits for the drain: LiteFS's request has
+// no timeout of its own, and no answer at all would keep it primary for ever.
+const renewWait = time.Second
+
+// Renew is asked by LiteFS whether it still is primary. It answers no only
+// after the gate is shut and drained: told earlier, LiteFS would exit with the
+// application told COMMIT OK.
+func (n *Node) Renew(ctx context.Context, id uint64) bool {
+	n.mu.Lock()
+	g := n.grant
+	if g == nil || g.id != id {
+		n.mu.Unlock()
+		return false // ended before: drained
+	}
+	g.renewed = n.clock.Boot()
+	ending := g.ending
+	n.mu.Unlock()
+	if !ending && n.lease.valid(g.term) {
+		return true
+	}
+	n.wake() // after a pause of this process the renewal may be the first to see it
+	select {
+	case <-g.gone:
+		return false
+	case <-ctx.Done():
+	case <-time.After(renewWait):
+	}
+	return true
+}
+
+// Release is told that LiteFS has given the key up by itself.
+func (n *Node) Release(_ context.Context, id uint64) {
+	n.mu.Lock()
+	defer n.mu.Unlock()
+	if g := n.grant; g != nil && g.id == id && !g.hasLeft {
+		g.hasLeft = true
+		close(g.left)
+	}
+	n.role = policy.RoleUnknown
+	n.poke()
+}
+
+// Serving returns a context that ends with this node's role, or an error where
+// it has none: only an open primary's stream leaves this node.
+func (n *Node) Serving() (context.Context, error) {
+	n.mu.Lock()
+	defer n.mu.Unlock()
+	if g := n.grant; g != nil && g.opened && !g.ending && n.lease.valid(g.term) {
+		return g.ctx, nil
+	}
+	return nil, errNoPrimary
+}
+
+// end takes the role away: gate, drain, Close record, and only then the key.
+// Safe to call once per grant.
+func (n *Node) end(g *grant, reason policy.Reason) {
+	n.mu.Lock()
+	g.ending = true
+	opened := g.opened
+	n.mu.Unlock()
+	n.poke()
+	n.lease.shut()
+	if !n.lease.valid(g.term) {
+		g.cancel() // the lease is gone: nothing more may leave
+	}
+	for {
+		// Without a bound: an admitted write that hangs below keeps the role, and
+		// LiteFS is told nothing, until it is out.
+		err := n.cfg.Fence(n.ctx)
+		if err == nil {
+			break
+		}
+		if n.ctx.Err() != nil {
+			break
+		}
+		n.log.Error("fence did not drain", "err", err, "reason", reason)
+	}
+	g.cancel()
+	orderly := n.lease.valid(g.term)
+	n.mu.Lock()
+	if n.grant == g {
+		n.grant = nil
+	}
+	if orderly && n.role == policy.RolePrimary {
+		// Taken back under a valid lease: LiteFS has yet to be told, but it is no
+		// leader gone stale.
+		n.role = policy.RoleUnknown
+	}
+	n.mu.Unlock()
+	close(g.gone)
+	if opened {
+		n.closeRecord(g)
+	}
+	close(g.ended)
+	n.poke()
+}
+
+// closeRecord tells the next leader that it need not wait. From the append on,
+// whatever becomes of it, the gate stays shut until another Open.
+func (n *Node) closeRecord(g *grant) {
+	st := n.fsm.state()
+	if st.Open.Term != g.term || st.Open.RaftID != string(n.raftID()) || !n.lease.valid(g.term) {
+		return
+	}
+	r := Record{Kind: KindClose, Term: g.term, RaftID: st.Open.RaftID, Node: n.cfg.Name, ID: st.Open.ID}
+	if _, err := n.apply(r, n.cfg.Lease); err != nil {
+		n.log.Debug("close not recorded; the next leader waits", "err", err)
+	}
+}
+
+// ClusterID returns LiteFS's cluster id once it is on the disk of the primary
+// that put it, "" until then: served earlier, a primary killed in between could
+// never become primary again.
+func (n *Node) ClusterID() string {
+	if st := n.fsm.state(); st.Confirmed {
+		return st.ClusterID
+	}
+	return ""
+}
+
+// SetClusterID commits the id that the local LiteFS, being primary, has put.
+// It returns when the id is committed.
+func (n *Node) SetClusterID(_ context.Context, id string) error {
+	n.mu.Lock()
+	g := n.grant
+	n.mu.Unlock()
+	if g == nil {
+		return errNoPrimary
+	}
+	_, err := n.apply(Record{Kind: KindClusterID, Term: g.term, ClusterID: id}, n.cfg.HeartbeatTimeout)
+	return err
+}

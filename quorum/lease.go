@@ -1,0 +1,195 @@
+package quorum
+
+import (
+	"errors"
+	"fmt"
+	"sync"
+	"time"
+
+	"github.com/hashicorp/raft"
+)
+
+// Gate is what a lease opens: the fenced mount's. All calls but Fence return at
+// once.
+type Gate interface {
+	// Open admits writes under grant epoch until the boot-time clock reads
+	// until (nanoseconds). It fails while a write of an earlier epoch is still
+	// in flight.
+	Open(epoch uint64, until int64) error
+	// Extend moves the deadline of epoch; ignored for any other.
+	Extend(epoch uint64, until int64)
+	// Revoke ends the lease for good: nothing is admitted, and no commit point
+	// in flight succeeds.
+	Revoke()
+}
+
+var errLeaseOver = errors.New("the lease is over")
+
+// lease is the lease of the newest term in which this node leads or led. Its
+// lock covers the gate's calls too, so that no extension overtakes a death.
+type lease struct {
+	clock    Clock
+	duration time.Duration
+	self     raft.ServerID
+	voters   func() (ids []raft.ServerID, self bool) // of raft's latest configuration
+	gate     Gate
+
+	mu       sync.Mutex
+	term     uint64 // 0: never led
+	dead     bool   // for good, as far as term goes
+	highest  uint64 // highest term seen in any message
+	acks     map[raft.ServerID]int64
+	majority int64  // CLOCK_MONOTONIC of the first majority in term; 0 = none yet
+	epoch    uint64 // of the open gate; 0 = shut
+}
+
+// lead starts the lease of term. Later calls with the same or an older term
+// change nothing.
+func (l *lease) lead(term uint64) {
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	l.leadLocked(term)
+}
+
+func (l *lease) leadLocked(term uint64) {
+	if term <= l.term {
+		return
+	}
+	l.killLocked()
+	l.term, l.dead = term, l.highest > term
+	l.highest = max(l.highest, term)
+	l.acks = map[raft.ServerID]int64{}
+	l.majority = 0
+	l.noteMajority()
+}
+
+// acked records that a voter answered with Success, in term, a message that was
+// sent at the boot-time stamp sent.
+func (l *lease) acked(term uint64, id raft.ServerID, sent int64) {
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	l.leadLocked(term)
+	if term != l.term || l.dead || sent <= l.acks[id] {
+		return
+	}
+	l.acks[id] = sent
+	l.noteMajority()
+	if l.epoch != 0 {
+		if until, ok := l.untilLocked(); ok {
+			l.gate.Extend(l.epoch, until)
+		}
+	}
+}
+
+// noteMajority stamps the first majority of the term; the wait for an older
+// lease is counted from here.
+func (l *lease) noteMajority() {
+	if l.majority != 0 {
+		return
+	}
+	if _, ok := l.untilLocked(); ok {
+		l.majority = l.clock.Mono()
+	}
+}
+
+// saw records a term seen in a message. A higher one than the lease's ends the
+// lease: some voter may have answered another leader already.
+func (l *lease) saw(term uint64) {
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	l.highest = max(l.highest, term)
+	if term > l.term {
+		l.killLocked()
+	}
+}
+
+// killLocked ends the lease of the current term.
+func (l *lease) killLocked() {
+	l.dead, l.epoch = true, 0
+	l.gate.Revoke()
+}
+
+func (l *lease) untilLocked() (int64, bool) {
+	if l.term == 0 || l.dead {
+		return 0, false
+	}
+	ids, self := l.voters()
+	n := len(ids)
+	acks := make([]int64, 0, n)
+	for _, id := range ids {
+		if at, ok := l.acks[id]; ok && id != l.self {
+			acks = append(acks, at)
+		}
+	}
+	at, ok := ackedAt(acks, n, self)
+	return deadline(at, l.duration), ok
+}
+
+// until returns the deadline of term's lease (boot time, nanoseconds), also
+// when it has passed; ok is false where there is none.
+func (l *lease) until(term uint64) (int64, bool) {
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	if term != l.term {
+		return 0, false
+	}
+	return l.untilLocked()
+}
+
+// valid reports whether term's lease holds now.
+func (l *lease) valid(term uint64) bool {
+	until, ok := l.until(term)
+	return ok && l.clock.Boot() < until
+}
+
+// over reports that term's lease can never be valid again.
+func (l *lease) over(term uint64) bool {
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	return term != l.term || l.dead
+}
+
+// firstMajority returns the CLOCK_MONOTONIC stamp of term's first majority.
+func (l *lease) firstMajority(term uint64) (int64, bool) {
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	if term != l.term || l.dead {
+		return 0, false
+	}
+	l.noteMajority() // the voters may have changed since the last answer
+	return l.majority, l.majority != 0
+}
+
+// lastAck returns the newest acknowledged send time of a voter in term.
+func (l *lease) lastAck(term uint64, id raft.ServerID) (int64, bool) {
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	at, ok := l.acks[id]
+	return at, ok && term == l.term
+}
+
+// open opens the gate under epoch, if term's lease holds.
+func (l *lease) open(term, epoch uint64) error {
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	if term != l.term || l.dead {
+		return fmt.Errorf("term %d: %w", term, errLeaseOver)
+	}
+	until, ok := l.untilLocked()
+	if !ok || l.clock.Boot() >= until {
+		return fmt.Errorf("term %d: no majority within %s: %w", term, l.duration, errLeaseOver)
+	}
+	if err := l.gate.Open(epoch, until); err != nil {
+		return err
+	}
+	l.epoch = epoch
+	return nil
+}
+
+// shut stops extensions of the open epoch; the gate itself is fenced by the
+// caller. Commit points in flight go on under the deadline that they have.
+func (l *lease) shut() {
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	l.epoch = 0
+}

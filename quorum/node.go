@@ -1,0 +1,345 @@
+package quorum
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"log/slog"
+	"net"
+	"net/http"
+	"sync"
+	"sync/atomic"
+	"time"
+
+	"github.com/hashicorp/raft"
+
+	"github.com/litefence/litefence/policy"
+)
+
+// LocalLiteFS is what a node asks of the LiteFS beside it.
+type LocalLiteFS interface {
+	// Positions returns the position of every database, and whether LiteFS
+	// holds itself for the primary.
+	Positions(ctx context.Context) (pos policy.Positions, primary bool, err error)
+	// ClusterID returns the cluster id on LiteFS's disk, "" for none.
+	ClusterID(ctx context.Context) (string, error)
+	// Marker and SetMarker read and durably write the Open that the data in
+	// LiteFS's directory follows. The marker lives in that directory: data that
+	// is wiped or restored takes it along.
+	Marker() (policy.OpenRef, error)
+	SetMarker(policy.OpenRef) error
+	// InHistory reports whether every position given occurs in this LiteFS's
+	// retained transactions.
+	InHistory(policy.Positions) bool
+}
+
+// Config is what a Node needs. All fields but those marked optional are
+// required.
+type Config struct {
+	Name      string
+	Listen    string            // host:port of the one port between nodes
+	Advertise string            // host:port under which the others reach it
+	Peers     map[string]string // name to host:port, this node included
+	DataDir   string
+
+	HeartbeatTimeout time.Duration // H, also raft's election timeout
+	Lease            time.Duration // D
+	ClockDrift       float64       // 0.01 = two clocks' rates differ by at most 1 %
+	ReaderGrace      time.Duration // how long a read transaction may hold up a change of role
+
+	Secure Secure
+	LiteFS LocalLiteFS // nil: a voter without data
+	Gate   Gate
+	// Fence shuts the gate and returns when no admitted write is in flight.
+	Fence func(ctx context.Context) error
+	// Quiesce makes room for LiteFS's own writer until the returned function is
+	// called. Optional.
+	Quiesce func(ctx context.Context, grace time.Duration) (release func())
+	// OnChange is called, from one goroutine, after every change of the fence.
+	// Optional.
+	OnChange func(policy.FenceState)
+	// RenewWithin says how long LiteFS may stay silent as primary: twice its
+	// ttl. Optional: one second.
+	RenewWithin func() time.Duration
+	Version     string
+	Log         *slog.Logger
+	Clock       Clock // optional: the system's
+
+	// UnsafeNoWait skips the wait for the old lease. Tests set it to see that
+	// they would notice.
+	UnsafeNoWait bool
+}
+
+// Node is this node's part in the cluster. It is safe for concurrent use.
+type Node struct {
+	cfg   Config
+	log   *slog.Logger
+	clock Clock
+
+	mux   *mux
+	store *store
+	trans *transport
+	lease *lease
+	fsm   *fsm
+	raft  *raft.Raft
+	http  *http.Server
+	relay http.Handler
+	peers *peerClient
+
+	ctx      context.Context
+	cancel   context.CancelFunc
+	wg       sync.WaitGroup
+	notify   chan bool     // raft: leadership gained or lost
+	changed  chan struct{} // something that verdict may depend on has changed
+	fatal    chan error
+	grantSeq atomic.Uint64
+	joined   atomic.Bool // this node holds a raft configuration or was shown one with its ID
+	closing  atomic.Bool
+
+	mu         sync.Mutex
+	followed   leadership // as last seen
+	reigning   uint64     // term in which this node leads; 0 = it does not
+	grant      *grant     // offered, taken or open; nil = none
+	role       policy.Role
+	loops      uint64 // turns of LiteFS's lease loop
+	looped     chan struct{}
+	cutLoops   uint64 // value of loops when the last upstream was cut
+	ineligible bool
+	conflict   string
+	skip       map[string]skipped
+	fence      manualFence
+	verdict    policy.Verdict
+	told       policy.FenceState
+	started    bool // a leader was known once
+	lastResult policy.ElectionResult
+	since      time.Time
+	state      State
+	heard      map[raft.ServerID]int64
+	rtts       map[raft.ServerID]time.Duration
+	peerStates map[string]peerRecord
+	wakeLead   chan struct{}
+
+	markMu    sync.Mutex // orders the writers of the in-step marker
+	recording sync.Mutex // one record at a time
+}
+
+// Open makes a Node: it takes the port and the state on disk and reads what is
+// there, but neither votes nor serves yet. Errors name the thing and the mend.
+func Open(cfg Config) (*Node, error) {
+	if cfg.Clock == nil {
+		cfg.Clock = systemClock{}
+	}
+	if cfg.Quiesce == nil {
+		cfg.Quiesce = func(context.Context, time.Duration) func() { return func() {} }
+	}
+	if cfg.RenewWithin == nil {
+		cfg.RenewWithin = func() time.Duration { return time.Second }
+	}
+	n := &Node{
+		cfg: cfg, log: cfg.Log.With("component", "quorum"), clock: cfg.Clock,
+		notify: make(chan bool, 16), changed: make(chan struct{}, 1), fatal: make(chan error, 1),
+		looped: make(chan struct{}), skip: map[string]skipped{},
+		heard: map[raft.ServerID]int64{}, rtts: map[raft.ServerID]time.Duration{},
+		peerStates: map[string]peerRecord{}, state: StateHealthy, since: time.Now(),
+		wakeLead: make(chan struct{}, 1),
+	}
+	n.ctx, n.cancel = context.WithCancel(context.Background())
+	n.fsm = &fsm{log: n.log, changed: n.poke}
+	var err error
+	if n.fence, err = loadFence(cfg.DataDir); err != nil {
+		return nil, err
+	}
+	if n.store, err = openStore(cfg.DataDir, cfg.Name, n.log); err != nil {
+		return nil, err
+	}
+	addr, err := net.ResolveTCPAddr("tcp", cfg.Advertise)
+	if err != nil {
+		n.store.bolt.Close()
+		return nil, fmt.Errorf("quorum.advertise %s: %w", cfg.Advertise, err)
+	}
+	if n.mux, err = listen(cfg.Listen, addr, cfg.Secure, n.log); err != nil {
+		n.store.bolt.Close()
+		return nil, err
+	}
+	n.peers = newPeerClient(n.mux)
+	return n, nil
+}
+
+// Start joins the cluster. relay serves the primary's side of the replication
+// relay under /relay/; it may be nil.
+func (n *Node) Start(relay http.Handler) error {
+	n.relay = relay
+	n.lease = &lease{
+		clock: n.clock, duration: n.cfg.Lease, self: n.raftID(), gate: n.cfg.Gate,
+		voters: n.voters,
+	}
+	inner := raft.NewNetworkTransportWithConfig(&raft.NetworkTransportConfig{
+		Stream:          n.mux.protocol(n.mux.raft),
+		MaxPool:         3,
+		MaxRPCsInFlight: 1,
+		// One stuck connection blocks a peer's only heartbeat goroutine until
+		// this deadline; it must leave room for another try within the lease.
+		Timeout: n.cfg.Lease / 2,
+		Logger:  bridge(n.log, "raft-net"),
+	})
+	n.trans = newTransport(inner, n.clock, n.lease)
+	n.trans.admitted, n.trans.heard, n.trans.rtt = n.joined.Load, n.noteHeard, n.noteRTT
+	n.serveHTTP()
+	r, err := raft.NewRaft(n.raftConfig(), n.fsm, n.store.bolt, n.store.bolt, n.store.snapshots, n.trans)
+	if err != nil {
+		return fmt.Errorf("raft does not start on %s: %w; restore the directory, or move it away to start this node empty", n.cfg.DataDir, err)
+	}
+	n.raft = r
+	n.joined.Store(len(n.servers()) > 0)
+	n.trans.start()
+	n.goes(n.watchPeers)
+	n.goes(n.watchLeadership)
+	n.goes(n.reign)
+	n.goes(n.publish)
+	return nil
+}
+
+func (n *Node) raftConfig() *raft.Config {
+	c := raft.DefaultConfig()
+	c.LocalID = n.raftID()
+	c.HeartbeatTimeout = n.cfg.HeartbeatTimeout
+	c.ElectionTimeout = n.cfg.HeartbeatTimeout
+	c.LeaderLeaseTimeout = n.cfg.HeartbeatTimeout
+	c.CommitTimeout = min(50*time.Millisecond, n.cfg.HeartbeatTimeout/4)
+	c.SnapshotInterval = time.Minute
+	c.SnapshotThreshold = 2048
+	c.TrailingLogs = 512
+	c.NotifyCh = n.notify // read by reign at all times: raft blocks on it
+	c.Logger = bridge(n.log, "raft")
+	c.NoLegacyTelemetry = true
+	return c
+}
+
+func (n *Node) goes(f func()) {
+	n.wg.Add(1)
+	go func() { defer n.wg.Done(); f() }()
+}
+
+func (n *Node) raftID() raft.ServerID { return n.store.id.raftID() }
+
+// Addr is where the one port listens.
+func (n *Node) Addr() net.Addr { return n.mux.ln.Addr() }
+
+// Fatal delivers an error that this node cannot run with, found only after the
+// start: a peer with other timings.
+func (n *Node) Fatal() <-chan error { return n.fatal }
+
+// servers returns raft's latest configuration.
+func (n *Node) servers() []raft.Server {
+	f := n.raft.GetConfiguration()
+	if f.Error() != nil {
+		return nil
+	}
+	return f.Configuration().Servers
+}
+
+func (n *Node) voters() (ids []raft.ServerID, self bool) {
+	if n.raft == nil {
+		return nil, false
+	}
+	for _, s := range n.servers() {
+		if s.Suffrage == raft.Voter {
+			ids = append(ids, s.ID)
+			self = self || s.ID == n.raftID()
+		}
+	}
+	return ids, self
+}
+
+// server finds a member of the configuration by its name.
+func (n *Node) server(name string) (raft.Server, bool) {
+	for _, s := range n.servers() {
+		if nodeName(s.ID) == name {
+			return s, true
+		}
+	}
+	return raft.Server{}, false
+}
+
+func (n *Node) noteHeard(id raft.ServerID) {
+	now := n.clock.Boot()
+	n.mu.Lock()
+	defer n.mu.Unlock()
+	n.heard[id] = now
+}
+
+func (n *Node) noteRTT(id raft.ServerID, nanos int64) {
+	n.mu.Lock()
+	defer n.mu.Unlock()
+	n.rtts[id] = time.Duration(nanos)
+}
+
+// Close leaves the cluster's work to the others and stops: gate, drain, Close
+// record, key, leadership, raft. The mount above must be gone or fenced: after
+// Close nothing opens the gate again. ctx bounds the polite part.
+func (n *Node) Close(ctx context.Context) error {
+	if n.closing.Swap(true) {
+		return nil
+	}
+	n.StepDown(ctx)
+	n.cancel()
+	var errs []error
+	if n.raft != nil {
+		errs = append(errs, n.raft.Shutdown().Error())
+	}
+	if n.trans != nil {
+		errs = append(errs, n.trans.Close())
+	}
+	if n.http != nil {
+		n.http.Close()
+	}
+	n.wg.Wait()
+	n.peers.close()
+	n.mux.close()
+	errs = append(errs, n.store.bolt.Close())
+	return errors.Join(errs...)
+}
+
+// StepDown shuts the gate, takes the key back and hands leadership on, as far
+// as ctx allows. The node takes no role afterwards.
+func (n *Node) StepDown(ctx context.Context) {
+	n.mu.Lock()
+	n.closing.Store(true)
+	g := n.grant
+	n.mu.Unlock()
+	n.poke()
+	n.wake()
+	if g != nil {
+		select {
+		case <-g.ended:
+		case <-ctx.Done():
+		}
+	}
+	if err := n.cfg.Fence(ctx); err != nil {
+		n.log.Error("gate did not drain at shutdown", "err", err)
+	}
+	if n.raft == nil || n.raft.State() != raft.Leader || len(n.servers()) < 2 {
+		return
+	}
+	if err := n.transfer(ctx, n.raft.LeadershipTransfer); err != nil {
+		n.log.Warn("leadership was not handed on at shutdown", "err", err)
+	}
+}
+
+// transfer runs a leadership transfer and waits until raft has let go of the
+// leadership. Raft's own future is not waited for: at a shutdown nobody answers
+// it.
+func (n *Node) transfer(ctx context.Context, begin func() raft.Future) error {
+	ctx, cancel := context.WithTimeout(ctx, 2*n.cfg.HeartbeatTimeout)
+	defer cancel()
+	term := n.raft.CurrentTerm()
+	begin()
+	for n.raft.State() == raft.Leader && n.raft.CurrentTerm() == term {
+		select {
+		case <-ctx.Done():
+			return errors.New("raft still leads: the target did not take over in time")
+		case <-time.After(time.Millisecond):
+		}
+	}
+	return nil
+}

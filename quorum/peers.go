@@ -1,0 +1,229 @@
+package quorum
+
+import (
+	"context"
+	"fmt"
+	"slices"
+	"sort"
+	"sync"
+	"time"
+
+	"github.com/hashicorp/raft"
+
+	"github.com/litefence/litefence/policy"
+)
+
+const (
+	peersEvery  = 500 * time.Millisecond
+	emptyEvery  = 100 * time.Millisecond // while this node is not in the cluster yet
+	peerTimeout = time.Second
+)
+
+type peerRecord struct {
+	state PeerState
+	err   error
+	at    time.Time // of the last answer
+}
+
+// addresses returns name to address of all other nodes, configured or members.
+func (n *Node) addresses() map[string]string {
+	m := map[string]string{}
+	for name, addr := range n.cfg.Peers {
+		m[name] = addr
+	}
+	for _, s := range n.servers() {
+		m[nodeName(s.ID)] = string(s.Address)
+	}
+	delete(m, n.cfg.Name)
+	return m
+}
+
+// watchPeers keeps asking the other nodes how they are.
+func (n *Node) watchPeers() {
+	for n.ctx.Err() == nil {
+		n.askPeers()
+		if !n.joined.Load() {
+			n.tryJoin()
+		}
+		every := peersEvery
+		if !n.joined.Load() {
+			every = emptyEvery
+		}
+		select {
+		case <-n.ctx.Done():
+		case <-time.After(every):
+		}
+	}
+}
+
+func (n *Node) askPeers() {
+	var wg sync.WaitGroup
+	for name, addr := range n.addresses() {
+		wg.Add(1)
+		go func() {
+			defer wg.Done()
+			ctx, cancel := context.WithTimeout(n.ctx, peerTimeout)
+			defer cancel()
+			s, err := n.peers.state(ctx, addr)
+			if err == nil {
+				err = n.vet(name, addr, s)
+			}
+			n.notePeer(name, s, err)
+		}()
+	}
+	wg.Wait()
+}
+
+func (n *Node) notePeer(name string, s PeerState, err error) {
+	n.mu.Lock()
+	defer n.mu.Unlock()
+	rec := n.peerStates[name]
+	rec.err = err
+	if err == nil {
+		rec.state, rec.at = s, time.Now()
+	}
+	n.peerStates[name] = rec
+}
+
+// vet refuses a peer that this node cannot share a lease with. A node that has
+// not joined yet does not start; a member goes on and shows it.
+func (n *Node) vet(name, addr string, s PeerState) error {
+	err := n.mismatch(name, addr, s)
+	if err == nil {
+		return nil
+	}
+	if !n.joined.Load() {
+		select {
+		case n.fatal <- err:
+		default:
+		}
+	}
+	return err
+}
+
+func (n *Node) mismatch(name, addr string, s PeerState) error {
+	switch {
+	case s.Name != name:
+		return fmt.Errorf("quorum.peers: %s at %s says it is %q; correct the name or the address", name, addr, s.Name)
+	case s.Heartbeat != n.cfg.HeartbeatTimeout:
+		return fmt.Errorf("quorum.heartbeat-timeout: %s here, %s on %s; make them equal on all nodes", n.cfg.HeartbeatTimeout, s.Heartbeat, name)
+	case s.Lease != n.cfg.Lease:
+		return fmt.Errorf("quorum.lease: %s here, %s on %s; make them equal on all nodes", n.cfg.Lease, s.Lease, name)
+	}
+	return nil
+}
+
+// CheckPeers asks every peer once and returns the first reason, if any, for
+// which this node cannot run with it. Peers that do not answer are no reason.
+func (n *Node) CheckPeers() error {
+	n.askPeers()
+	select {
+	case err := <-n.fatal:
+		return err
+	default:
+		return nil
+	}
+}
+
+// tryJoin brings an empty node into the cluster: by bootstrapping, where it is
+// the first by name and every configured node has said that it is empty, or by
+// learning that its ID is in a peer's configuration.
+func (n *Node) tryJoin() {
+	if len(n.servers()) > 0 {
+		n.joined.Store(true)
+		return
+	}
+	states, all := n.allStates()
+	for _, s := range states {
+		if slices.Contains(s.Members, string(n.raftID())) {
+			n.log.Info("admitted to the cluster", "by", s.Name, "raft_id", n.raftID())
+			n.joined.Store(true)
+			return
+		}
+	}
+	if !all {
+		return
+	}
+	for _, s := range states {
+		if !s.Empty || s.Name < n.cfg.Name {
+			return
+		}
+	}
+	n.bootstrap(states)
+}
+
+func (n *Node) allStates() (states []PeerState, all bool) {
+	n.mu.Lock()
+	defer n.mu.Unlock()
+	all = true
+	for name := range n.cfg.Peers {
+		if name == n.cfg.Name {
+			continue
+		}
+		rec := n.peerStates[name]
+		if rec.err != nil || time.Since(rec.at) > 2*peerTimeout {
+			all = false
+			continue
+		}
+		states = append(states, rec.state)
+	}
+	return states, all
+}
+
+func (n *Node) bootstrap(states []PeerState) {
+	servers := []raft.Server{{ID: n.raftID(), Address: raft.ServerAddress(n.cfg.Advertise)}}
+	for _, s := range states {
+		servers = append(servers, raft.Server{ID: raft.ServerID(s.RaftID), Address: raft.ServerAddress(n.cfg.Peers[s.Name])})
+	}
+	sort.Slice(servers, func(i, j int) bool { return servers[i].ID < servers[j].ID })
+	if err := n.raft.BootstrapCluster(raft.Configuration{Servers: servers}).Error(); err != nil {
+		n.log.Error("bootstrap failed", "err", err)
+		return
+	}
+	n.log.Info("cluster bootstrapped", "servers", len(servers))
+	n.joined.Store(true)
+}
+
+// peerState is what this node tells the others.
+func (n *Node) peerState(ctx context.Context) PeerState {
+	s := PeerState{
+		Name: n.cfg.Name, RaftID: string(n.raftID()), Version: n.cfg.Version,
+		Heartbeat: n.cfg.HeartbeatTimeout, Lease: n.cfg.Lease,
+	}
+	if n.raft == nil {
+		s.Empty = true
+		return s
+	}
+	for _, m := range n.servers() {
+		s.Members = append(s.Members, string(m.ID))
+	}
+	s.Empty = len(s.Members) == 0
+	s.Term = n.raft.CurrentTerm()
+	_, id := n.raft.LeaderWithID()
+	s.Leader = nodeName(id)
+	n.mu.Lock()
+	s.Fenced, s.Reason = !n.verdict.Admit, n.verdict.Reason
+	n.mu.Unlock()
+	if n.cfg.LiteFS != nil {
+		ctx, cancel := context.WithTimeout(ctx, peerTimeout/2)
+		defer cancel()
+		// The marker before the positions: what was marked then is at least as
+		// far now.
+		s.Marker, _ = n.cfg.LiteFS.Marker()
+		s.Positions, _, _ = n.cfg.LiteFS.Positions(ctx)
+	}
+	return s
+}
+
+// markedPositions returns the positions of the other nodes that are marked as
+// following ref.
+func (n *Node) markedPositions(ref policy.OpenRef) (all []policy.Positions) {
+	n.mu.Lock()
+	defer n.mu.Unlock()
+	for _, rec := range n.peerStates {
+		if rec.err == nil && rec.state.Marker == ref {
+			all = append(all, rec.state.Positions)
+		}
+	}
+	return all
+}

@@ -1,0 +1,101 @@
+package quorum
+
+import (
+	"encoding/json"
+	"fmt"
+	"time"
+
+	"github.com/litefence/litefence/policy"
+)
+
+// Kind is what a record in raft's log says.
+type Kind string
+
+const (
+	KindNone      Kind = ""
+	KindOpen      Kind = "open"      // from now on Node admits writes
+	KindClose     Kind = "close"     // Node has drained and admits none
+	KindHeld      Kind = "held"      // positions that a majority holds under the newest Open
+	KindClusterID Kind = "clusterid" // LiteFS's cluster id, put by its primary
+	KindConfirmed Kind = "confirmed" // the cluster id is on that LiteFS's disk
+)
+
+// Record is one command in raft's log, as JSON. A record counts only if the
+// log's term is the one it was made for: an Apply that raft carries into a
+// later term must not open anything.
+type Record struct {
+	Kind      Kind             `json:"kind"`
+	Term      uint64           `json:"term"`
+	RaftID    string           `json:"raft_id,omitempty"`
+	Node      string           `json:"node,omitempty"`
+	Hostname  string           `json:"hostname,omitempty"` // as LiteFS advertises it
+	ID        string           `json:"id,omitempty"`       // Open: random; Close, Held: the Open's
+	Lease     time.Duration    `json:"lease,omitempty"`
+	Positions policy.Positions `json:"positions,omitempty"`
+	ClusterID string           `json:"cluster_id,omitempty"`
+}
+
+func (r Record) encode() []byte {
+	b, err := json.Marshal(r)
+	if err != nil {
+		panic(fmt.Sprintf("record %v does not encode: %v", r.Kind, err)) // plain data
+	}
+	return b
+}
+
+// state is what the records add up to. It is a value: snapshots copy it.
+type state struct {
+	// Newest is the newest Open or Close, which decides how long a leader waits.
+	Newest Record `json:"newest"`
+	// Open is the newest Open and Index its place in the log; Held are its
+	// positions or newer ones. They decide who may become primary.
+	Open      Record           `json:"open"`
+	Index     uint64           `json:"index"`
+	Held      policy.Positions `json:"held"`
+	ClusterID string           `json:"cluster_id"`
+	Confirmed bool             `json:"confirmed"`
+}
+
+func (s state) ref() policy.OpenRef { return policy.OpenRef{Index: s.Index, ID: s.Open.ID} }
+
+func (s state) lineage() policy.Lineage {
+	return policy.Lineage{Open: s.ref(), Held: s.Held, Opened: s.Open.Positions}
+}
+
+// apply returns the state after record r at index, written in term logTerm.
+// A record that does not fit changes nothing and says why: every node must come
+// to the same state, so nothing but the log may decide.
+func (s state) apply(r Record, index, logTerm uint64) (state, error) {
+	if r.Term != logTerm {
+		return s, fmt.Errorf("%s record made in term %d, logged in term %d: ignored", r.Kind, r.Term, logTerm)
+	}
+	switch r.Kind {
+	case KindOpen:
+		s.Newest, s.Open, s.Index, s.Held = r, r, index, r.Positions
+	case KindClose:
+		if r.ID != s.Open.ID || r.RaftID != s.Open.RaftID {
+			return s, fmt.Errorf("close of %s by %s: the newest open is %s by %s", r.ID, r.RaftID, s.Open.ID, s.Open.RaftID)
+		}
+		s.Newest = r
+	case KindHeld:
+		if r.ID != s.Open.ID {
+			return s, fmt.Errorf("held positions of %s: the newest open is %s", r.ID, s.Open.ID)
+		}
+		s.Held = r.Positions
+	case KindClusterID:
+		if s.Confirmed && s.ClusterID != r.ClusterID {
+			return s, fmt.Errorf("cluster id is %s; %s is refused", s.ClusterID, r.ClusterID)
+		}
+		if s.ClusterID != r.ClusterID {
+			s.ClusterID, s.Confirmed = r.ClusterID, false
+		}
+	case KindConfirmed:
+		if r.ClusterID != s.ClusterID {
+			return s, fmt.Errorf("confirmation of cluster id %s; it is %s", r.ClusterID, s.ClusterID)
+		}
+		s.Confirmed = true
+	default:
+		return s, fmt.Errorf("unknown record kind %q: written by a newer version?", r.Kind)
+	}
+	return s, nil
+}

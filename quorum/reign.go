@@ -1,0 +1,375 @@
+package quorum
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"time"
+
+	"github.com/hashicorp/raft"
+
+	"github.com/litefence/litefence/policy"
+)
+
+const (
+	// reignTick is how often a leader looks at what it does not hear of at once.
+	reignTick = 20 * time.Millisecond
+	// lapseGrace is how long after the lease has run out the role is taken from
+	// LiteFS; the gate has refused since the instant itself.
+	lapseGrace = 60 * time.Millisecond
+	// acquireWithin is how long an eligible LiteFS may take to ask for the key.
+	acquireWithin = 2 * time.Second
+	// heldEvery is how often the positions that a majority holds are recorded.
+	heldEvery = time.Second
+)
+
+// A mandate is one word of raft on this node's leadership.
+type mandate struct {
+	leads bool
+	ctx   context.Context // ends with raft's next word
+}
+
+// hearRaft reads raft's words as they come, for raft blocks on the channel, and
+// ends the mandate before it.
+func (n *Node) hearRaft(news chan mandate) {
+	cancel := func() {}
+	for {
+		select {
+		case <-n.ctx.Done():
+			cancel()
+			close(news)
+			return
+		case leads := <-n.notify:
+			cancel()
+			var m mandate
+			m.leads = leads
+			m.ctx, cancel = context.WithCancel(n.ctx)
+			select {
+			case <-news: // superseded before anybody looked
+			default:
+			}
+			news <- m
+		}
+	}
+}
+
+// reign carries raft's mandates out, one at a time: the next begins when the one
+// before has given everything back.
+func (n *Node) reign() {
+	news := make(chan mandate, 1)
+	n.goes(func() { n.hearRaft(news) })
+	for m := range news {
+		if m.leads && m.ctx.Err() == nil {
+			n.lead(m.ctx, n.raft.CurrentTerm())
+		}
+	}
+}
+
+// lead is one term of leadership.
+func (n *Node) lead(ctx context.Context, term uint64) {
+	n.lease.lead(term)
+	if err := n.barrier(ctx); err != nil {
+		return // raft has another leader by now
+	}
+	n.mu.Lock()
+	n.reigning = term
+	n.mu.Unlock()
+	n.poke()
+	defer func() {
+		n.mu.Lock()
+		n.reigning, n.ineligible, n.conflict = 0, false, ""
+		n.mu.Unlock()
+		n.poke()
+	}()
+	for ctx.Err() == nil && !n.lease.over(term) && !n.closing.Load() {
+		n.govern(ctx, term)
+	}
+	// Raft may go on leading in a term whose lease is dead (it refuses a vote
+	// without stepping down); only another term can serve again.
+	for ctx.Err() == nil && n.lease.over(term) {
+		if err := n.transfer(ctx, n.raft.LeadershipTransfer); err != nil {
+			n.pause(ctx, n.cfg.HeartbeatTimeout)
+		}
+	}
+}
+
+// govern makes one choice and carries it out.
+func (n *Node) govern(ctx context.Context, term uint64) {
+	res := n.elect(ctx, term)
+	n.mu.Lock()
+	n.ineligible, n.conflict = res.Winner != n.cfg.Name, res.Conflict
+	n.mu.Unlock()
+	n.poke()
+	switch {
+	case ctx.Err() != nil:
+	case res.Winner == n.cfg.Name:
+		n.serve(ctx, term)
+	case res.Winner != "":
+		n.handOn(ctx, res.Winner)
+	default:
+		n.pause(ctx, n.cfg.HeartbeatTimeout/2)
+	}
+}
+
+// pause waits for d, for news or for the end.
+func (n *Node) pause(ctx context.Context, d time.Duration) {
+	t := time.NewTimer(d)
+	defer t.Stop()
+	select {
+	case <-ctx.Done():
+	case <-n.wakeLead:
+	case <-t.C:
+	}
+}
+
+func (n *Node) wake() {
+	select {
+	case n.wakeLead <- struct{}{}:
+	default:
+	}
+}
+
+// serve offers the key to the local LiteFS and stays until the role is gone
+// from it again.
+func (n *Node) serve(ctx context.Context, term uint64) {
+	g := n.offer(term)
+	reason, err := n.hold(ctx, g)
+	if err != nil && ctx.Err() == nil {
+		n.log.Warn("primary role not used", "term", term, "reason", reason, "err", err)
+	}
+	n.end(g, reason)
+}
+
+// hold takes a grant from its offer to its end and says why it ended.
+func (n *Node) hold(ctx context.Context, g *grant) (policy.Reason, error) {
+	if reason, err := n.awaitLiteFS(ctx, g); err != nil {
+		return reason, err
+	}
+	if err := n.open(ctx, g); err != nil {
+		return policy.ReasonNotOpen, err
+	}
+	n.unskip(n.cfg.Name)
+	return n.keep(ctx, g), nil
+}
+
+// awaitLiteFS returns when LiteFS has taken the key.
+func (n *Node) awaitLiteFS(ctx context.Context, g *grant) (policy.Reason, error) {
+	late := time.NewTimer(acquireWithin)
+	defer late.Stop()
+	tick := time.NewTicker(reignTick)
+	defer tick.Stop()
+	for {
+		select {
+		case <-g.taken:
+			return policy.ReasonNone, nil
+		case <-late.C:
+			n.skipFor(n.cfg.Name)
+			return policy.ReasonNoRole, errors.New("LiteFS did not ask for the key")
+		case <-tick.C:
+		}
+		if reason := n.endReason(ctx, g); reason != policy.ReasonNone {
+			return reason, fmt.Errorf("%s", reason)
+		}
+	}
+}
+
+// open waits the old lease out, commits the Open of this grant and opens the
+// gate.
+func (n *Node) open(ctx context.Context, g *grant) error {
+	// What came before this leader's own barrier is in the state: the barrier
+	// was applied before the grant was offered.
+	newest := n.fsm.state().Newest
+	if err := n.waitOut(ctx, g, waitFor(newest, string(n.raftID()), n.cfg.ClockDrift)); err != nil {
+		return err
+	}
+	pos, err := n.primaryPositions(ctx, g)
+	if err != nil {
+		return err
+	}
+	r := Record{
+		Kind: KindOpen, Term: g.term, RaftID: string(n.raftID()), Node: n.cfg.Name,
+		Hostname: g.hostname, ID: randomHex(8), Lease: n.cfg.Lease, Positions: pos,
+	}
+	index, err := n.apply(r, n.cfg.HeartbeatTimeout)
+	if err != nil {
+		return fmt.Errorf("open not committed: %w", err)
+	}
+	// The marker stands before the first write passes: data written under this
+	// Open is in step with it whatever happens next.
+	if err := n.setMarker(policy.OpenRef{Index: index, ID: r.ID}); err != nil {
+		return fmt.Errorf("in-step marker: %w", err)
+	}
+	return n.openGate(g, index)
+}
+
+func (n *Node) openGate(g *grant, index uint64) error {
+	n.mu.Lock()
+	g.opened = true
+	blocked := g.ending || g.hasLeft || n.fence.On || n.closing.Load()
+	n.mu.Unlock()
+	if blocked {
+		return errors.New("fenced meanwhile")
+	}
+	if err := n.lease.open(g.term, index); err != nil {
+		return err
+	}
+	n.mu.Lock()
+	late := n.fence.On // a fence that shut the gate just before it opened
+	n.mu.Unlock()
+	if late {
+		n.lease.shut()
+		return errors.Join(errors.New("fenced meanwhile"), n.cfg.Fence(n.ctx))
+	}
+	n.poke()
+	return nil
+}
+
+// waitOut returns d after the first majority of this term, by CLOCK_MONOTONIC.
+func (n *Node) waitOut(ctx context.Context, g *grant, d time.Duration) error {
+	if n.cfg.UnsafeNoWait {
+		d = 0
+	}
+	for {
+		if err := n.lapsed(ctx, g); err != nil {
+			return err
+		}
+		first, ok := n.lease.firstMajority(g.term)
+		left := time.Duration(first + int64(d) - n.clock.Mono())
+		if ok && left <= 0 {
+			return nil
+		}
+		if !ok {
+			left = reignTick
+		}
+		n.pause(ctx, min(left, reignTick))
+	}
+}
+
+// primaryPositions reads LiteFS's positions once it holds itself for primary.
+func (n *Node) primaryPositions(ctx context.Context, g *grant) (policy.Positions, error) {
+	for {
+		pos, primary, err := n.cfg.LiteFS.Positions(ctx)
+		if err == nil && primary {
+			return pos, nil
+		}
+		if err := n.lapsed(ctx, g); err != nil {
+			return nil, err
+		}
+		n.pause(ctx, reignTick/2)
+	}
+}
+
+// lapsed says why a grant cannot go on, or nil.
+func (n *Node) lapsed(ctx context.Context, g *grant) error {
+	if reason := n.endReason(ctx, g); reason != policy.ReasonNone {
+		return fmt.Errorf("%s", reason)
+	}
+	return nil
+}
+
+func (n *Node) endReason(ctx context.Context, g *grant) policy.Reason {
+	now := n.clock.Boot()
+	until, ok := n.lease.until(g.term)
+	n.mu.Lock()
+	defer n.mu.Unlock()
+	switch {
+	case ctx.Err() != nil:
+		return policy.ReasonNoLeader
+	case n.closing.Load():
+		return policy.ReasonShutdown
+	case n.fence.On && n.fence.Command:
+		return policy.ReasonCommand
+	case n.fence.On:
+		return policy.ReasonManual
+	case g.hasLeft:
+		return policy.ReasonNoRole
+	case !ok || until != forever && now > until+int64(lapseGrace):
+		return policy.ReasonStale
+	case g.isTaken && now > g.renewed+int64(n.cfg.RenewWithin()):
+		return policy.ReasonLowerAbsent
+	}
+	return policy.ReasonNone
+}
+
+// keep watches an open grant until it has to end.
+func (n *Node) keep(ctx context.Context, g *grant) policy.Reason {
+	n.log.Info("writes pass", "node", n.cfg.Name, "term", g.term, "lease", n.cfg.Lease)
+	held := time.NewTicker(heldEvery)
+	defer held.Stop()
+	tick := time.NewTicker(reignTick)
+	defer tick.Stop()
+	for {
+		if reason := n.endReason(ctx, g); reason != policy.ReasonNone {
+			return reason
+		}
+		select {
+		case <-ctx.Done():
+		case <-g.left:
+		case <-n.wakeLead:
+		case <-tick.C:
+		case <-held.C:
+			n.goes(func() { n.record(ctx, g) })
+		}
+	}
+}
+
+// record commits what a majority holds by now, and the cluster id once the
+// primary's LiteFS has it on disk.
+func (n *Node) record(ctx context.Context, g *grant) {
+	if !n.recording.TryLock() {
+		return
+	}
+	defer n.recording.Unlock()
+	ctx, cancel := context.WithTimeout(ctx, heldEvery)
+	defer cancel()
+	st := n.fsm.state()
+	if st.ClusterID != "" && !st.Confirmed {
+		if id, err := n.cfg.LiteFS.ClusterID(ctx); err == nil && id == st.ClusterID {
+			_, _ = n.apply(Record{Kind: KindConfirmed, Term: g.term, ClusterID: id}, heldEvery)
+		}
+	}
+	own, primary, err := n.cfg.LiteFS.Positions(ctx)
+	if err != nil || !primary {
+		return
+	}
+	ids, _ := n.voters()
+	held := policy.MajorityHolds(own, n.markedPositions(st.ref()), len(ids)/2+1)
+	if len(held) == 0 || held.Equal(st.Held) || held.Behind(st.Held) || !n.inOwnHistory(own, held) {
+		return
+	}
+	_, _ = n.apply(Record{Kind: KindHeld, Term: g.term, ID: st.Open.ID, Positions: held}, heldEvery)
+}
+
+// inOwnHistory spares LiteFS's files where a database stands where it stood.
+func (n *Node) inOwnHistory(own, held policy.Positions) bool {
+	older := policy.Positions{}
+	for db, pos := range held {
+		if own[db] != pos {
+			older[db] = pos
+		}
+	}
+	return len(older) == 0 || n.cfg.LiteFS.InHistory(older)
+}
+
+// barrier returns when everything that is in the log by now is applied.
+func (n *Node) barrier(ctx context.Context) error {
+	for {
+		err := n.raft.Barrier(n.cfg.HeartbeatTimeout).Error()
+		if err == nil || ctx.Err() != nil || errors.Is(err, raft.ErrNotLeader) ||
+			errors.Is(err, raft.ErrLeadershipLost) || errors.Is(err, raft.ErrRaftShutdown) {
+			return err
+		}
+	}
+}
+
+// apply commits a record and returns its index in the log.
+func (n *Node) apply(r Record, within time.Duration) (uint64, error) {
+	f := n.raft.Apply(r.encode(), within)
+	if err := f.Error(); err != nil {
+		return 0, err
+	}
+	if err, _ := f.Response().(error); err != nil {
+		return 0, err
+	}
+	return f.Index(), nil
+}

@@ -1,0 +1,288 @@
+package quorum
+
+import (
+	"context"
+	"sort"
+	"time"
+
+	"github.com/hashicorp/raft"
+
+	"github.com/litefence/litefence/policy"
+)
+
+// State is the analysis's state of a node.
+type State string
+
+const (
+	StateHealthy    State = "healthy"
+	StateSplitBrain State = "split_brain_detected"
+	StateResolved   State = "resolved"
+	StateFailed     State = "failed"
+)
+
+// Status is this node and the cluster as it sees it, as shown by `litefence
+// status` and /v1/status.
+type Status struct {
+	Node              string              `json:"node"`
+	RaftID            string              `json:"raft_id"`
+	Version           string              `json:"version"`
+	Term              uint64              `json:"term"`
+	Leader            string              `json:"leader"`
+	IsLeader          bool                `json:"is_leader"`
+	Role              string              `json:"role"`
+	Fenced            bool                `json:"fenced"`
+	Reason            policy.Reason       `json:"reason"`
+	Since             time.Time           `json:"since"`
+	FenceReason       string              `json:"fence_reason,omitempty"` // of a manual fence
+	Writable          bool                `json:"writable"`
+	LeaseLeftMS       int64               `json:"lease_left_ms"`
+	HasQuorum         bool                `json:"has_quorum"`
+	CanCommitWrites   bool                `json:"can_commit_writes"`
+	StaleLeadership   bool                `json:"stale_leadership"`
+	State             State               `json:"state"`
+	LastHeartbeatFrom map[string]*float64 `json:"last_heartbeat_from"` // seconds; null = never
+	Positions         policy.Positions    `json:"positions"`
+	InStep            bool                `json:"in_step"`
+	Open              uint64              `json:"open"` // raft index of the newest Open
+	Primary           string              `json:"primary"`
+	Peers             []PeerStatus        `json:"peers"`
+	// FollowerOfLeader: a majority is known to this node through its leader.
+	FollowsLeader bool `json:"follows_leader"`
+}
+
+// PeerStatus is another node as this one sees it.
+type PeerStatus struct {
+	Node      string           `json:"node"`
+	Address   string           `json:"address"`
+	Answers   bool             `json:"answers"`
+	Error     string           `json:"error,omitempty"`
+	RTTMS     float64          `json:"rtt_ms"`
+	Fenced    bool             `json:"fenced"`
+	Reason    policy.Reason    `json:"reason,omitempty"`
+	Positions policy.Positions `json:"positions,omitempty"`
+	InStep    bool             `json:"in_step"`
+	Lag       int64            `json:"lag"` // transactions behind this node
+}
+
+var _ policy.SplitBrainDetector = (*Node)(nil)
+
+// observe takes everything that a decision rests on.
+func (n *Node) observe() policy.Observation {
+	n.mu.Lock()
+	defer n.mu.Unlock()
+	return n.observeLocked()
+}
+
+func (n *Node) observeLocked() policy.Observation {
+	o := policy.Observation{
+		Node:       n.cfg.Name,
+		Term:       n.followed.term,
+		Leader:     nodeName(n.followed.id),
+		RaftLeader: n.reigning != 0 && n.raft.State() == raft.Leader,
+		Role:       n.role,
+		Ineligible: n.ineligible, Conflict: n.conflict != "",
+		ManualFence: n.fence.On && !n.fence.Command,
+		BlockedFile: n.fence.On && n.fence.Command,
+		Stopping:    n.closing.Load(),
+	}
+	n.started = n.started || o.Leader != "" || n.reigning != 0
+	o.Started = n.started
+	if n.reigning != 0 {
+		o.LeaseValid = n.lease.valid(n.reigning)
+	}
+	if g := n.grant; g != nil {
+		o.Opened = g.opened && !g.ending
+	}
+	return o
+}
+
+// HasQuorum implements policy.SplitBrainDetector.
+func (n *Node) HasQuorum() bool { return n.observe().HasQuorum() }
+
+// CanCommitWrites implements policy.SplitBrainDetector.
+func (n *Node) CanCommitWrites() bool { return n.observe().CanCommitWrites() }
+
+// DetectStaleLeadership implements policy.SplitBrainDetector.
+func (n *Node) DetectStaleLeadership() bool { return n.observe().DetectStaleLeadership() }
+
+// LastHeartbeatFrom implements policy.SplitBrainDetector.
+func (n *Node) LastHeartbeatFrom(node string) (time.Duration, bool) {
+	n.mu.Lock()
+	defer n.mu.Unlock()
+	return n.heartbeatAge(node)
+}
+
+func (n *Node) heartbeatAge(node string) (time.Duration, bool) {
+	var newest int64
+	for id, at := range n.heard {
+		if nodeName(id) == node {
+			newest = max(newest, at)
+		}
+	}
+	return since(n.clock, newest), newest != 0
+}
+
+// poke asks for another look at the verdict.
+func (n *Node) poke() {
+	select {
+	case n.changed <- struct{}{}:
+	default:
+	}
+}
+
+// publish turns changes into verdicts, logs each once and tells the mount.
+func (n *Node) publish() {
+	tick := time.NewTicker(followTick)
+	defer tick.Stop()
+	for {
+		n.evaluate()
+		select {
+		case <-n.ctx.Done():
+			return
+		case <-n.changed:
+		case <-tick.C: // leases end by the clock, not by an event
+		}
+	}
+}
+
+func (n *Node) evaluate() {
+	st := n.fsm.state()
+	n.mu.Lock()
+	o := n.observeLocked()
+	v := policy.Decide(o)
+	was := n.verdict
+	n.verdict = v
+	if v != was {
+		n.since = time.Now()
+	}
+	n.state = nextState(n.state, v, o)
+	fs := n.fenceStateLocked(st)
+	told := n.told
+	n.told = fs
+	n.mu.Unlock()
+	if v != was {
+		n.logChange(was, v, o)
+	}
+	if fs != told && n.cfg.OnChange != nil {
+		n.cfg.OnChange(fs)
+	}
+}
+
+// nextState moves the analysis's state: a detected split brain is resolved when
+// this node follows a leader again or leads with a lease.
+func nextState(s State, v policy.Verdict, o policy.Observation) State {
+	switch {
+	case o.Conflict:
+		return StateFailed
+	case v.Stale:
+		return StateSplitBrain
+	case s == StateSplitBrain && !o.Elected():
+		return StateResolved
+	case s == StateResolved && o.Leader == "":
+		return s
+	}
+	return StateHealthy
+}
+
+// levelCritical stands above slog's Error, for what must wake somebody up.
+const levelCritical = 12
+
+func (n *Node) logChange(was, v policy.Verdict, o policy.Observation) {
+	left := int64(0)
+	if until, ok := n.lease.until(o.Term); ok && until != forever {
+		left = max(0, (until-n.clock.Boot())/int64(time.Millisecond))
+	}
+	args := []any{"node", n.cfg.Name, "term", o.Term, "leader", o.Leader, "role", o.Role.String(), "reason", v.Reason, "lease_left_ms", left}
+	switch {
+	case v.Stale && !was.Stale:
+		n.log.Log(context.Background(), levelCritical, "split-brain: this node is a stale leader; writes are refused", args...)
+	case v.Admit:
+		n.log.Info("fence lifted", args...)
+	case was.Admit || v.Reason != was.Reason:
+		n.log.Info("fenced", args...)
+	}
+}
+
+// FenceState is what the mount shows.
+func (n *Node) FenceState() policy.FenceState {
+	st := n.fsm.state()
+	n.mu.Lock()
+	defer n.mu.Unlock()
+	return n.fenceStateLocked(st)
+}
+
+func (n *Node) fenceStateLocked(st state) policy.FenceState {
+	fs := policy.FenceState{
+		Fenced: !n.verdict.Admit, Reason: n.verdict.Reason, Since: n.since,
+		Term: n.followed.term, Node: n.cfg.Name,
+	}
+	if st.Newest.Kind == KindOpen && st.Open.Term == n.followed.term && st.Open.RaftID == string(n.followed.id) {
+		fs.Primary = st.Open.Hostname
+	}
+	return fs
+}
+
+// Status returns the whole picture.
+func (n *Node) Status(ctx context.Context) Status {
+	var pos policy.Positions
+	var marker policy.OpenRef
+	if n.cfg.LiteFS != nil {
+		pos, _, _ = n.cfg.LiteFS.Positions(ctx)
+		marker, _ = n.cfg.LiteFS.Marker()
+	}
+	st := n.fsm.state()
+	addrs := n.addresses()
+	n.mu.Lock()
+	defer n.mu.Unlock()
+	o := n.observeLocked()
+	v := policy.Decide(o)
+	fs := n.fenceStateLocked(st)
+	s := Status{
+		Node: n.cfg.Name, RaftID: string(n.raftID()), Version: n.cfg.Version,
+		Term: o.Term, Leader: o.Leader, IsLeader: o.RaftLeader, Role: o.Role.String(),
+		Fenced: !v.Admit, Reason: v.Reason, Since: n.since, Writable: v.Admit,
+		HasQuorum: o.HasQuorum(), CanCommitWrites: o.CanCommitWrites(),
+		StaleLeadership: v.Stale, State: n.state, Positions: pos,
+		InStep: !marker.IsZero() && marker == st.ref(), Open: st.Index, Primary: fs.Primary,
+		FollowsLeader:     o.Leader != "" && !o.RaftLeader,
+		LastHeartbeatFrom: map[string]*float64{},
+		Peers:             []PeerStatus{},
+	}
+	if n.fence.On {
+		s.FenceReason = n.fence.Reason
+	}
+	if until, ok := n.lease.until(n.reigning); ok {
+		s.LeaseLeftMS = min(n.cfg.Lease.Milliseconds(), max(0, (until-n.clock.Boot())/int64(time.Millisecond)))
+	}
+	for name, addr := range addrs {
+		s.Peers = append(s.Peers, n.peerStatus(name, addr, st, pos))
+		s.LastHeartbeatFrom[name] = nil
+		if age, ok := n.heartbeatAge(name); ok {
+			sec := age.Seconds()
+			s.LastHeartbeatFrom[name] = &sec
+		}
+	}
+	sortPeers(s.Peers)
+	return s
+}
+
+func (n *Node) peerStatus(name, addr string, st state, own policy.Positions) PeerStatus {
+	rec := n.peerStates[name]
+	p := PeerStatus{
+		Node: name, Address: addr, Answers: rec.err == nil && !rec.at.IsZero(),
+		Fenced: rec.state.Fenced, Reason: rec.state.Reason, Positions: rec.state.Positions,
+		InStep: !rec.state.Marker.IsZero() && rec.state.Marker == st.ref(),
+		Lag:    int64(own.Sum()) - int64(rec.state.Positions.Sum()),
+	}
+	if rec.err != nil {
+		p.Error = rec.err.Error()
+	}
+	if rtt, ok := n.rtts[raft.ServerID(rec.state.RaftID)]; ok {
+		p.RTTMS = float64(rtt) / float64(time.Millisecond)
+	}
+	return p
+}
+
+func sortPeers(p []PeerStatus) {
+	sort.Slice(p, func(i, j int) bool { return p[i].Node < p[j].Node })
+}
