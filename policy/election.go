@@ -29,6 +29,7 @@ type Report struct {
 	Eligible  bool // candidate, not fenced by hand, not skipped
 	Positions Positions
 	Marker    OpenRef // Open that this node's data is marked as following
+	Cold      bool    // this process has not been primary, nor followed one, yet
 }
 
 // InStep reports whether r's data is on the lineage of the newest Open.
@@ -101,6 +102,19 @@ func withLiteFS(reports []Report) (n int) {
 		}
 	}
 	return n
+}
+
+// AllCold reports that nobody who reported has seen a primary since it started,
+// and that the opener of the newest Open is not among them: a cluster that
+// comes back from a power loss in some order. Its opener is worth a short wait,
+// for nobody else may have its last transactions.
+func AllCold(opener string, reports []Report) bool {
+	for _, r := range reports {
+		if r.Node == opener || r.HasLiteFS && !r.Cold {
+			return false
+		}
+	}
+	return opener != ""
 }
 
 // MajorityHolds returns, for every database of own, the newest position that

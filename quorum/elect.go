@@ -16,6 +16,9 @@ const (
 	// handOnGrace is added to reader-grace for a voter that answers raft: its
 	// LiteFS may be waiting for readers.
 	handOnGrace = 200 * time.Millisecond
+	// coldWait is how many heartbeat timeouts after its start a node waits for
+	// the newest opener, where nobody has seen a primary since a power loss.
+	coldWait = 5
 	// skipMax bounds how long a node that took no role is passed over.
 	skipMax = 30 * time.Second
 )
@@ -59,7 +62,11 @@ func (n *Node) elect(ctx context.Context, term uint64) policy.ElectionResult {
 			voters--
 		}
 	}
-	lineage := n.fsm.state().lineage()
+	st := n.fsm.state()
+	lineage := st.lineage()
+	if policy.AllCold(st.Open.Node, reports) && time.Since(n.born) < coldWait*n.cfg.HeartbeatTimeout {
+		return policy.ElectionResult{Missing: true}
+	}
 	patient := append([]policy.Report(nil), reports...)
 	for i, r := range patient {
 		patient[i].Eligible = r.Eligible && !n.isSkipped(r.Node)
@@ -84,7 +91,7 @@ func (n *Node) noteResult(res policy.ElectionResult, term uint64, reports []poli
 	case res.Conflict != "":
 		n.log.Error("no primary: nodes disagree at the same transaction", "db", res.Conflict, "term", term, "reports", reports)
 	case res.Missing:
-		n.log.Info("no primary yet: waiting for every node of the first start", "term", term, "reported", len(reports))
+		n.log.Info("no primary yet: waiting for nodes that have not reported", "term", term, "reported", len(reports))
 	case res.Winner == "":
 		n.log.Warn("no primary: nobody visible is in step with the newest one", "term", term, "reports", reports)
 	default:
@@ -176,6 +183,7 @@ func (n *Node) ownReport(ctx context.Context) (policy.Report, error) {
 	}
 	n.mu.Lock()
 	r.Eligible = !n.fence.On && !n.closing.Load()
+	r.Cold = !n.warm
 	n.mu.Unlock()
 	return r, nil
 }

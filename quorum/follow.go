@@ -111,12 +111,13 @@ func (n *Node) waitStreamEnd(ctx context.Context) error {
 // primary returns the committed Open that this node follows, and the
 // leadership that it belongs to.
 func (n *Node) primary() (leadership, state, bool) {
-	n.mu.Lock()
-	l := n.followed
-	n.mu.Unlock()
 	st := n.fsm.state()
+	n.mu.Lock()
+	defer n.mu.Unlock()
+	l := n.followed
 	ok := l.id != "" && l.id != n.raftID() && st.Newest.Kind == KindOpen &&
 		st.Open.Term == l.term && st.Open.RaftID == string(l.id)
+	n.warm = n.warm || ok
 	return l, st, ok
 }
 

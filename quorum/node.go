@@ -111,6 +111,8 @@ type Node struct {
 	verdict    policy.Verdict
 	told       policy.FenceState
 	started    bool // a leader was known once
+	warm       bool // this process has been primary or followed one
+	born       time.Time
 	lastResult policy.ElectionResult
 	since      time.Time
 	state      State
@@ -141,7 +143,7 @@ func Open(cfg Config) (*Node, error) {
 		looped: make(chan struct{}), skip: map[string]skipped{},
 		heard: map[raft.ServerID]int64{}, rtts: map[raft.ServerID]time.Duration{},
 		peerStates: map[string]peerRecord{}, state: StateHealthy, since: time.Now(),
-		wakeLead: make(chan struct{}, 1),
+		wakeLead: make(chan struct{}, 1), born: time.Now(),
 	}
 	n.ctx, n.cancel = context.WithCancel(context.Background())
 	n.fsm = &fsm{log: n.log, changed: n.poke}

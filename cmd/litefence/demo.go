@@ -1,0 +1,128 @@
+package main
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"os"
+	"os/exec"
+	"os/signal"
+	"path/filepath"
+	"syscall"
+	"time"
+
+	"github.com/litefence/litefence/test/cluster"
+)
+
+type demoOptions struct {
+	partition time.Duration
+	litefs    string
+	journal   string
+	compare   bool
+	keepLogs  int
+}
+
+func demoMain(args []string) int {
+	var o demoOptions
+	fs := newFlags("demo", "demo [-partition 20s] [-litefs FILE] [-journal wal|delete] [-compare=false]")
+	fs.DurationVar(&o.partition, "partition", 20*time.Second, "how long the primary is cut off")
+	fs.StringVar(&o.litefs, "litefs", "", "LiteFS `binary` (default: beside litefence, then on the PATH)")
+	fs.StringVar(&o.journal, "journal", "wal", "journal `mode` of the application's database: wal, delete, truncate, persist")
+	fs.BoolVar(&o.compare, "compare", true, "repeat it with the application writing straight to LiteFS")
+	fs.IntVar(&o.keepLogs, "log-lines", 30, "lines of each log to show when something fails")
+	if code, ok := parse(fs, args); !ok {
+		return code
+	}
+	if err := o.complete(); err != nil {
+		return fail(exitUsage, err)
+	}
+	ctx, stop := signal.NotifyContext(context.Background(), syscall.SIGINT, syscall.SIGTERM, syscall.SIGHUP)
+	defer stop()
+	return demo(ctx, o)
+}
+
+func (o *demoOptions) complete() error {
+	if o.partition < 5*time.Second {
+		return fmt.Errorf("-partition %v is too short to show anything; allowed: 5s and more", o.partition)
+	}
+	if o.litefs == "" {
+		self, err := os.Executable()
+		if err != nil {
+			return err
+		}
+		o.litefs = filepath.Join(filepath.Dir(self), "litefs")
+		if _, err := os.Stat(o.litefs); err != nil {
+			if o.litefs, err = exec.LookPath("litefs"); err != nil {
+				return errors.New("LiteFS is neither beside litefence nor on the PATH; run `make build`, or name it with -litefs")
+			}
+		}
+	}
+	var err error
+	o.litefs, err = filepath.Abs(o.litefs)
+	return err
+}
+
+// demo runs the partition with the fence, then without it, and judges only the
+// first: the second shows what there is to fence against.
+func demo(ctx context.Context, o demoOptions) int {
+	fenced, err := runDemo(ctx, o, "with litefence: the application opens the fenced mount", (*cluster.Node).Fenced)
+	if err != nil {
+		return demoFailed(ctx, err)
+	}
+	broken := fenced.broken()
+	fenced.print(os.Stdout)
+	if o.compare {
+		direct, err := runDemo(ctx, o, "for comparison: the same partition, the application writes straight to LiteFS", (*cluster.Node).Lower)
+		if err != nil {
+			return demoFailed(ctx, err)
+		}
+		direct.print(os.Stdout)
+		printComparison(os.Stdout, fenced, direct)
+	}
+	for _, b := range broken {
+		fmt.Println("BROKEN:", b)
+	}
+	if len(broken) > 0 {
+		return exitBroken
+	}
+	fmt.Println("Every promise that this demo looks at was kept.")
+	return exitDone
+}
+
+func demoFailed(ctx context.Context, err error) int {
+	switch {
+	case ctx.Err() != nil:
+		fmt.Fprintln(os.Stderr, "interrupted; everything has been removed")
+		return exitFailed
+	case errors.Is(err, cluster.ErrUnable):
+		return fail(exitNotReady, err)
+	}
+	return fail(exitFailed, err)
+}
+
+// runDemo is one partition from an empty cluster to the verdict. The cluster
+// is gone when it returns, whatever happened.
+func runDemo(ctx context.Context, o demoOptions, title string, mount func(*cluster.Node) string) (v *verdict, err error) {
+	fmt.Printf("\n== %s\n", title)
+	self, err := os.Executable()
+	if err != nil {
+		return nil, err
+	}
+	c, err := cluster.New(cluster.Options{Litefence: self, LiteFS: o.litefs})
+	if err != nil {
+		return nil, err
+	}
+	defer func() {
+		if err != nil && ctx.Err() == nil {
+			c.DumpLogs(os.Stderr, o.keepLogs)
+		}
+		if cerr := c.Close(); cerr != nil {
+			err = errors.Join(err, fmt.Errorf("clean up: %w", cerr))
+		}
+	}()
+	s := newScenario(o, c, mount)
+	if err := s.run(ctx); err != nil {
+		return nil, err
+	}
+	return s.judge(), nil
+}

@@ -1,0 +1,28 @@
+package main
+
+import (
+	"io"
+	"log/slog"
+)
+
+// levelCritical stands above Error: stale leadership. Package quorum logs it.
+const levelCritical = slog.Level(12)
+
+func newLogger(c LogConfig, w io.Writer) *slog.Logger {
+	var level slog.Level
+	if err := level.UnmarshalText([]byte(c.Level)); err != nil {
+		level = slog.LevelInfo // the config's check lets only known levels pass
+	}
+	opts := &slog.HandlerOptions{Level: level, ReplaceAttr: nameCritical}
+	if c.Format == "json" {
+		return slog.New(slog.NewJSONHandler(w, opts))
+	}
+	return slog.New(slog.NewTextHandler(w, opts))
+}
+
+func nameCritical(_ []string, a slog.Attr) slog.Attr {
+	if l, ok := a.Value.Any().(slog.Level); ok && a.Key == slog.LevelKey && l >= levelCritical {
+		a.Value = slog.StringValue("CRITICAL")
+	}
+	return a
+}

@@ -1,0 +1,286 @@
+package main
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"log/slog"
+	"os"
+	"os/signal"
+	"runtime"
+	"sync/atomic"
+	"syscall"
+	"time"
+
+	"golang.org/x/sys/unix"
+
+	"github.com/litefence/litefence/fusefs"
+	"github.com/litefence/litefence/policy"
+	"github.com/litefence/litefence/quorum"
+	"github.com/litefence/litefence/quorum/litefs"
+)
+
+// stopWithin bounds the polite part of a shutdown: drain, key, leadership.
+const stopWithin = 10 * time.Second
+
+func runMain(args []string) int {
+	fs := newFlags("run", "run [-config FILE] [-- APP ARGS...]")
+	path := fs.String("config", "", "config `file` (default /etc/litefence.yml, then ./litefence.yml)")
+	lowerTimeout := fs.Duration("lower-timeout", 30*time.Second, "how long to wait for the LiteFS mount")
+	if code, ok := parse(fs, args); !ok {
+		return code
+	}
+	cfg, err := LoadConfig(*path)
+	if err != nil {
+		return fail(exitUsage, err)
+	}
+	ctx, stop := signal.NotifyContext(context.Background(), syscall.SIGTERM, syscall.SIGINT)
+	defer stop()
+	go func() {
+		<-ctx.Done()
+		stop() // a second signal ends the process at once
+	}()
+	d := &daemon{cfg: cfg, lowerTimeout: *lowerTimeout, app: fs.Args(), log: newLogger(cfg.Log, os.Stderr)}
+	code, err := d.run(ctx)
+	if err != nil {
+		return fail(code, err)
+	}
+	return code
+}
+
+// daemon is one run of litefence.
+type daemon struct {
+	cfg          *Config
+	app          []string
+	lowerTimeout time.Duration
+	log          *slog.Logger
+
+	gate     *fusefs.Gate
+	client   *litefs.Client
+	node     *quorum.Node
+	relay    *litefs.Relay
+	endpoint *litefs.Endpoint
+	fs       *fusefs.FS
+	mounted  atomic.Pointer[fusefs.FS] // fs, for callbacks
+	litefs   *child
+	appChild *child
+	undo     []func(context.Context) // in order of creation; run in reverse
+}
+
+// exitError is an error with its exit code.
+type exitError struct {
+	code int
+	error
+}
+
+func (e exitError) Unwrap() error { return e.error }
+
+func usageError(err error) error    { return exitError{exitUsage, err} }
+func notReadyError(err error) error { return exitError{exitNotReady, err} }
+
+// run builds everything, waits for the end, and takes it down in reverse.
+func (d *daemon) run(ctx context.Context) (int, error) {
+	err := d.start(ctx)
+	code := exitDone
+	if err == nil {
+		code, err = d.wait(ctx)
+	}
+	d.stop()
+	var x exitError
+	switch {
+	case err == nil:
+		return code, nil
+	case errors.As(err, &x):
+		return x.code, x.error
+	case ctx.Err() != nil:
+		return exitDone, nil // told to stop while starting
+	}
+	return exitFailed, err
+}
+
+// start is the wiring, in one straight sequence.
+func (d *daemon) start(ctx context.Context) error {
+	cfg := d.cfg
+	if os.Getenv("GOMAXPROCS") == "" {
+		// Threads block in system calls on the lower mount; measured better for
+		// writes than one thread a core.
+		runtime.GOMAXPROCS(max(4, runtime.NumCPU()))
+	}
+	// The process's descriptors on the lower mount would be a way round the gate.
+	if err := unix.Prctl(unix.PR_SET_DUMPABLE, 0, 0, 0, 0); err != nil {
+		return fmt.Errorf("prctl(PR_SET_DUMPABLE): %w", err)
+	}
+	if err := fusefs.Preflight(cfg.Fence.Mount); err != nil {
+		return notReadyError(err)
+	}
+	d.announce()
+
+	// The node: port and state on disk; it does not take part yet.
+	d.gate = fusefs.NewGate()
+	d.client = litefs.NewClient(cfg.LiteFS.URL)
+	local := &localLiteFS{client: d.client, dataDir: cfg.LiteFS.DataDir}
+	secure, err := secureTransport(cfg)
+	if err != nil {
+		return usageError(err)
+	}
+	d.node, err = quorum.Open(d.quorumConfig(local, secure))
+	if err != nil {
+		return notReadyError(err)
+	}
+	d.defers(func(ctx context.Context) { d.logged("quorum", d.node.Close(ctx)) })
+
+	// The relay's and the lease endpoint's ports are taken before the node takes
+	// part, so that a port in use harms nobody.
+	d.relay, err = litefs.NewRelay(cfg.LiteFS.RelayListen, cfg.LiteFS.URL, d.node, d.log)
+	if err != nil {
+		return notReadyError(err)
+	}
+	d.defers(func(ctx context.Context) { d.logged("relay", d.relay.Close(ctx)) })
+	d.endpoint, err = litefs.NewEndpoint(cfg.LiteFS.LeaseListen, d.relay.URL(), d.node, d.log)
+	if err != nil {
+		return notReadyError(err)
+	}
+	d.defers(func(ctx context.Context) { d.logged("lease endpoint", d.endpoint.Close(ctx)) })
+	if err := d.serveAdmin(); err != nil {
+		return notReadyError(err)
+	}
+	if err := d.node.Start(d.relay.PeerHandler()); err != nil {
+		return notReadyError(err)
+	}
+	if err := d.node.CheckPeers(); err != nil {
+		return usageError(err)
+	}
+
+	// LiteFS, then the fenced mount over it.
+	if err := d.startLiteFS(); err != nil {
+		return usageError(err)
+	}
+	if err := d.waitLower(ctx); err != nil {
+		return err
+	}
+	d.freeHaltLocks(ctx)
+	d.fs, err = fusefs.Mount(d.mountConfig())
+	if err != nil {
+		return notReadyError(err)
+	}
+	d.defers(func(ctx context.Context) { d.logged("unmount", d.fs.Unmount(ctx)) })
+	d.mounted.Store(d.fs)
+	d.fs.NotifyState()
+	d.log.Info("mounted", "lower", cfg.Fence.Lower, "mount", cfg.Fence.Mount)
+
+	// From here on the way down begins with the gate: drain, key, leadership.
+	d.defers(d.node.StepDown)
+	return d.startApp()
+}
+
+func (d *daemon) defers(f func(context.Context)) { d.undo = append(d.undo, f) }
+
+func (d *daemon) logged(what string, err error) {
+	if err != nil {
+		d.log.Error("shutdown", "step", what, "err", err)
+	}
+}
+
+// announce says aloud what weakens the promises.
+func (d *daemon) announce() {
+	if d.cfg.Quorum.Insecure {
+		d.log.Warn("quorum.insecure: true: whoever reaches the port between the nodes can take part; for trying out only")
+	}
+	if !d.cfg.Fence.Enforce {
+		d.log.Warn("fence.enforce: false: observing only; writes are NOT refused")
+	}
+}
+
+// wait returns when the daemon has to end.
+func (d *daemon) wait(ctx context.Context) (int, error) {
+	select {
+	case <-ctx.Done():
+		return exitDone, nil
+	case err := <-d.node.Fatal():
+		return 0, usageError(err)
+	case <-d.fs.Done():
+		return 0, fmt.Errorf("%s was unmounted by somebody else", d.cfg.Fence.Mount)
+	case <-d.appChild.exited():
+		return d.appChild.code(), nil
+	}
+}
+
+// stop takes everything down in reverse.
+func (d *daemon) stop() {
+	ctx, cancel := context.WithTimeout(context.Background(), stopWithin)
+	defer cancel()
+	for i := len(d.undo) - 1; i >= 0; i-- {
+		d.undo[i](ctx)
+	}
+}
+
+func (d *daemon) quorumConfig(local quorum.LocalLiteFS, secure quorum.Secure) quorum.Config {
+	q := d.cfg.Quorum
+	return quorum.Config{
+		Name: d.cfg.Node, Listen: q.Listen, Advertise: q.Advertise, Peers: q.Peers, DataDir: q.DataDir,
+		HeartbeatTimeout: q.HeartbeatTimeout, Lease: q.Lease, ClockDrift: q.ClockDrift,
+		ReaderGrace: d.cfg.Policy.ReaderGrace,
+		Secure:      secure, LiteFS: local, Gate: d.gate, Fence: d.gate.Fence,
+		Quiesce:     d.quiesce,
+		OnChange:    func(policy.FenceState) { d.withMount(func(f *fusefs.FS) { f.NotifyState() }) },
+		RenewWithin: d.renewWithin,
+		Version:     version(),
+		Log:         d.log,
+	}
+}
+
+// withMount calls f once the mount is there.
+func (d *daemon) withMount(f func(*fusefs.FS)) {
+	if m := d.mounted.Load(); m != nil {
+		f(m)
+	}
+}
+
+func (d *daemon) quiesce(ctx context.Context, grace time.Duration) func() {
+	release := func() {}
+	d.withMount(func(f *fusefs.FS) { release = f.Quiesce(ctx, grace) })
+	return release
+}
+
+// renewWithin is how long LiteFS may be silent as primary: twice the ttl that
+// its session names.
+func (d *daemon) renewWithin() time.Duration {
+	if _, ttl, ok := d.endpoint.LastRenewal(); ok && ttl > 0 {
+		return max(2*ttl, minSilence)
+	}
+	return time.Second
+}
+
+// minSilence keeps a busy machine from taking a slow LiteFS for a stopped one.
+const minSilence = 400 * time.Millisecond
+
+func (d *daemon) mountConfig() fusefs.Config {
+	c := fusefs.Config{
+		Lower: d.cfg.Fence.Lower, Mount: d.cfg.Fence.Mount,
+		AllowOther: d.cfg.Fence.AllowOther, PrimaryFile: d.cfg.Fence.PrimaryFile,
+		Errno: syscall.EROFS, OpenDeny: d.cfg.Policy.Open == "deny", Enforce: d.cfg.Fence.Enforce,
+		Gate: d.gate, State: d.node.FenceState, Blocked: d.node.SetBlocked,
+		Halt: d.client.Halt, Log: d.log,
+	}
+	if d.cfg.Policy.Errno == "EACCES" {
+		c.Errno = syscall.EACCES
+	}
+	return c
+}
+
+// freeHaltLocks releases HALT locks that a killed predecessor may have left:
+// they keep even readers out until they expire after half a minute.
+func (d *daemon) freeHaltLocks(ctx context.Context) {
+	ctx, cancel := context.WithTimeout(ctx, 2*time.Second)
+	defer cancel()
+	pos, err := d.client.Positions(ctx)
+	if err != nil {
+		d.log.Warn("LiteFS does not answer; HALT locks of a killed predecessor, if any, expire by themselves", "err", err)
+		return
+	}
+	for db := range pos {
+		if err := d.client.Unhalt(ctx, db); err != nil {
+			d.log.Warn("HALT lock not released", "db", db, "err", err)
+		}
+	}
+}

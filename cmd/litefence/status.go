@@ -1,0 +1,121 @@
+package main
+
+import (
+	"context"
+	"encoding/json"
+	"fmt"
+	"io"
+	"maps"
+	"os"
+	"os/signal"
+	"slices"
+	"syscall"
+	"text/tabwriter"
+	"time"
+)
+
+// socketFlags adds the flags that say which daemon is meant and returns a
+// function that connects.
+func socketFlags(fs interface {
+	String(name, value, usage string) *string
+}) func() (*adminClient, error) {
+	path := fs.String("config", "", "config `file` (default /etc/litefence.yml, then ./litefence.yml)")
+	socket := fs.String("socket", "", "admin `socket`, instead of the config's")
+	return func() (*adminClient, error) {
+		if *socket != "" {
+			return newAdminClient(*socket), nil
+		}
+		cfg, err := LoadConfig(*path)
+		if err != nil {
+			return nil, err
+		}
+		return newAdminClient(cfg.Admin.Socket), nil
+	}
+}
+
+func statusMain(args []string) int {
+	fs := newFlags("status", "status [-config FILE] [-json] [-watch]")
+	connect := socketFlags(fs)
+	asJSON := fs.Bool("json", false, "as JSON")
+	watch := fs.Bool("watch", false, "again every second, until interrupted")
+	if code, ok := parse(fs, args); !ok {
+		return code
+	}
+	c, err := connect()
+	if err != nil {
+		return fail(exitUsage, err)
+	}
+	ctx, stop := signal.NotifyContext(context.Background(), syscall.SIGINT, syscall.SIGTERM)
+	defer stop()
+	for {
+		s, err := c.status(ctx)
+		switch {
+		case ctx.Err() != nil:
+			return exitDone
+		case err != nil && !*watch:
+			return fail(exitNotReady, err)
+		case err != nil:
+			fmt.Println(err)
+		case *asJSON:
+			_ = json.NewEncoder(os.Stdout).Encode(s)
+		default:
+			if *watch {
+				fmt.Print("\x1b[H\x1b[2J")
+			}
+			showStatus(os.Stdout, s)
+		}
+		if !*watch {
+			return exitDone
+		}
+		select {
+		case <-ctx.Done():
+			return exitDone
+		case <-time.After(time.Second):
+		}
+	}
+}
+
+func showStatus(w io.Writer, s statusReply) {
+	t := tabwriter.NewWriter(w, 0, 4, 2, ' ', 0)
+	row := func(k, format string, v ...any) { fmt.Fprintf(t, "%s\t%s\n", k, fmt.Sprintf(format, v...)) }
+	row("node", "%s (%s), term %d, leader %s", s.Node, s.Role, s.Term, orNone(s.Leader))
+	if s.Writable {
+		row("writes", "pass; lease left %d ms", s.LeaseLeftMS)
+	} else {
+		row("writes", "refused: %s, since %s", s.Reason, s.Since.Format(time.RFC3339))
+	}
+	if s.FenceReason != "" {
+		row("fence", "%s", s.FenceReason)
+	}
+	row("state", "%s", s.State)
+	row("mount", "%s over %s, mounted %t", s.Mount, s.Lower, s.Mounted)
+	if !s.Enforce {
+		row("enforce", "false: observing only, nothing is refused")
+	}
+	if s.Insecure {
+		row("insecure", "true: traffic between nodes is neither encrypted nor authenticated")
+	}
+	for _, db := range slices.Sorted(maps.Keys(s.Positions)) {
+		row("db "+db, "%s", s.Positions[db])
+	}
+	for _, p := range s.Peers {
+		heard := "never heard"
+		if age := s.LastHeartbeatFrom[p.Node]; age != nil {
+			heard = fmt.Sprintf("heard %.2f s ago", *age)
+		}
+		switch {
+		case p.Answers:
+			row("peer "+p.Node, "%s, %s, round trip %.1f ms, in step %t, behind by %d", p.Address, heard, p.RTTMS, p.InStep, p.Lag)
+		default:
+			row("peer "+p.Node, "%s, %s, does not answer: %s", p.Address, heard, p.Error)
+		}
+	}
+	t.Flush()
+}
+
+func orNone(s string) string {
+	if s == "" {
+		return "none known"
+	}
+	return s
+}
