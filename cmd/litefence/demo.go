@@ -72,7 +72,7 @@ func demo(ctx context.Context, o demoOptions) int {
 	broken := fenced.broken()
 	fenced.print(os.Stdout)
 	if o.compare {
-		direct, err := runDemo(ctx, o, "for comparison: the same partition, the application writes straight to LiteFS", (*cluster.Node).Lower)
+		direct, err := runDemo(ctx, o, "for comparison: the same partition, the application writes straight to LiteFS (litefence still elects)", (*cluster.Node).Lower)
 		if err != nil {
 			return demoFailed(ctx, err)
 		}
@@ -89,8 +89,11 @@ func demo(ctx context.Context, o demoOptions) int {
 	return exitDone
 }
 
+var errCleanUp = errors.New("not everything could be removed")
+
 func demoFailed(ctx context.Context, err error) int {
 	switch {
+	case errors.Is(err, errCleanUp): // even when interrupted, this must be said
 	case ctx.Err() != nil:
 		fmt.Fprintln(os.Stderr, "interrupted; everything has been removed")
 		return exitFailed
@@ -117,7 +120,7 @@ func runDemo(ctx context.Context, o demoOptions, title string, mount func(*clust
 			c.DumpLogs(os.Stderr, o.keepLogs)
 		}
 		if cerr := c.Close(); cerr != nil {
-			err = errors.Join(err, fmt.Errorf("clean up: %w", cerr))
+			err = errors.Join(err, fmt.Errorf("%w: %w", errCleanUp, cerr))
 		}
 	}()
 	s := newScenario(o, c, mount)

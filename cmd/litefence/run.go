@@ -110,7 +110,7 @@ func (d *daemon) start(ctx context.Context) error {
 	if err := unix.Prctl(unix.PR_SET_DUMPABLE, 0, 0, 0, 0); err != nil {
 		return fmt.Errorf("prctl(PR_SET_DUMPABLE): %w", err)
 	}
-	if err := fusefs.Preflight(cfg.Fence.Mount); err != nil {
+	if err := fusefs.Preflight(cfg.Fence.Lower, cfg.Fence.Mount); err != nil {
 		return notReadyError(err)
 	}
 	d.announce()

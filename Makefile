@@ -1,0 +1,61 @@
+# litefence: what can be made, with what it needs. Nothing here has to be set up
+# before; `make test` and `make demo` install or name what is missing.
+
+SHELL := /bin/bash
+GO    ?= go
+BIN   := bin
+
+VERSION ?= $(shell git describe --tags --always --dirty 2>/dev/null || echo dev)
+LDFLAGS := -X main.buildVersion=$(VERSION)
+
+# Debian package for every program that tests and demo call.
+DEPS := gcc:gcc fusermount3:fuse3 iptables:iptables ip:iproute2 sqlite3:sqlite3
+
+.PHONY: all build test demo lint bench clean deps go
+
+all: build
+
+build: go $(BIN)/litefence $(BIN)/litefs
+
+# Go's own cache knows what changed; the binary is always asked for anew.
+.PHONY: $(BIN)/litefence
+$(BIN)/litefence: go
+	$(GO) build -trimpath -ldflags '$(LDFLAGS)' -o $@ ./cmd/litefence
+
+# The LiteFS that tests and demo run against. Its version stands in
+# test/litefs/go.mod and nowhere else. It needs cgo.
+$(BIN)/litefs: test/litefs/go.mod test/litefs/go.sum | go
+	CGO_ENABLED=1 $(GO) build -C test/litefs -o ../../$@ github.com/superfly/litefs/cmd/litefs
+	@touch $@
+
+# -race: always. -count=1: never a cached answer, half of it is the machine.
+# -p 1: packages one after the other, because timing is measured.
+test: deps lint build
+	$(GO) test -race -count=1 -p 1 -timeout 20m ./...
+
+demo: deps build
+	./$(BIN)/litefence demo -litefs $(BIN)/litefs $(DEMOFLAGS)
+
+lint: go
+	@bad="$$(gofmt -l cmd fusefs policy quorum test)"; \
+	if [ -n "$$bad" ]; then echo "gofmt: run gofmt -w on:" $$bad; exit 1; fi
+	$(GO) vet ./...
+
+bench: deps build
+	$(GO) test -run '^$$' -bench . -benchtime 1s ./...
+
+clean:
+	rm -rf $(BIN)
+
+go:
+	@command -v $(GO) >/dev/null || { echo "Go is missing: install the version that go.mod names, then run make again"; exit 1; }
+
+deps: go
+	@missing=""; \
+	for d in $(DEPS); do command -v "$${d%%:*}" >/dev/null || PATH="$$PATH:/usr/sbin:/sbin" command -v "$${d%%:*}" >/dev/null || missing="$$missing $${d##*:}"; done; \
+	[ -z "$$missing" ] && exit 0; \
+	if [ "$$(id -u)" = 0 ] && command -v apt-get >/dev/null; then \
+		echo "installing:$$missing"; \
+		{ apt-get update -qq && DEBIAN_FRONTEND=noninteractive apt-get install -qq -y --no-install-recommends $$missing; } >/dev/null || \
+		{ echo "could not install:$$missing"; exit 1; }; \
+	else echo "missing:$$missing (install these Debian packages, then run make again)"; exit 1; fi

@@ -1,0 +1,130 @@
+package fusefs
+
+import (
+	"errors"
+	"fmt"
+	"os"
+	"strings"
+
+	"golang.org/x/sys/unix"
+)
+
+// fsType is what the mount is called in /proc/mounts: fuse.litefence.
+const fsType = "litefence"
+
+// checkMount says what stands in the way of a mount, and takes away what a
+// dead predecessor of ours left there.
+func checkMount(c *Config) error {
+	if err := checkHost(); err != nil {
+		return err
+	}
+	if err := checkLower(c.Lower); err != nil {
+		return err
+	}
+	return checkMountPoint(c.Lower, c.Mount)
+}
+
+func checkHost() error {
+	if os.Geteuid() != 0 {
+		return errors.New("not root: FUSE passthrough needs CAP_SYS_ADMIN; start litefence as root")
+	}
+	if err := checkKernel(); err != nil {
+		return err
+	}
+	if _, err := os.Stat("/dev/fuse"); err != nil {
+		return errors.New("/dev/fuse is missing: load the module fuse, or give the container --device /dev/fuse")
+	}
+	return nil
+}
+
+func checkKernel() error {
+	var u unix.Utsname
+	if err := unix.Uname(&u); err != nil {
+		return err
+	}
+	release := unix.ByteSliceToString(u.Release[:])
+	var major, minor int
+	if _, err := fmt.Sscanf(release, "%d.%d", &major, &minor); err != nil {
+		return nil // unknown spelling: the kernel's own answer to INIT decides
+	}
+	if major < 6 || major == 6 && minor < 9 {
+		return fmt.Errorf("kernel %s is too old: FUSE passthrough came with Linux 6.9, boot a newer one", release)
+	}
+	return nil
+}
+
+func checkLower(lower string) error {
+	m, err := mountAt(lower)
+	if err != nil {
+		return err
+	}
+	if _, err := os.Stat(lower); errors.Is(err, unix.ENOTCONN) {
+		return fmt.Errorf("lower %s is a dead FUSE mount: detach it (umount -l %s) and start LiteFS again", lower, lower)
+	} else if err != nil {
+		return fmt.Errorf("lower %s: %w", lower, err)
+	}
+	if m == nil {
+		return fmt.Errorf("lower %s is not a mount point: start LiteFS with fuse.dir: %q first", lower, lower)
+	}
+	if !strings.HasPrefix(m.fstype, "fuse") || m.source != "litefs" {
+		return fmt.Errorf("lower %s is a mount of %s (%s), not of LiteFS: fence.lower must be LiteFS's fuse.dir", lower, m.source, m.fstype)
+	}
+	return nil
+}
+
+func checkMountPoint(lower, mount string) error {
+	if mount == lower || strings.HasPrefix(mount, lower+"/") {
+		return fmt.Errorf("mount point %s is the LiteFS mount %s or lies inside it: choose a directory elsewhere", mount, lower)
+	}
+	for {
+		m, err := mountAt(mount)
+		if err != nil {
+			return err
+		}
+		if m == nil {
+			break
+		}
+		_, statErr := os.Stat(mount)
+		if m.fstype != "fuse."+fsType || !errors.Is(statErr, unix.ENOTCONN) {
+			return fmt.Errorf("mount point %s is in use by a mount of %s (%s): unmount it or choose another", mount, m.source, m.fstype)
+		}
+		if err := unix.Unmount(mount, unix.MNT_DETACH); err != nil {
+			return fmt.Errorf("mount point %s holds a dead litefence mount that cannot be detached: %w", mount, err)
+		}
+	}
+	entries, err := os.ReadDir(mount)
+	switch {
+	case errors.Is(err, os.ErrNotExist):
+		return fmt.Errorf("mount point %s does not exist: create it (mkdir -p %s)", mount, mount)
+	case err != nil:
+		return fmt.Errorf("mount point %s: %w", mount, err)
+	case len(entries) > 0:
+		return fmt.Errorf("mount point %s is not empty: what lies there would be hidden, choose an empty directory", mount)
+	}
+	return nil
+}
+
+type mountEntry struct{ fstype, source string }
+
+// mountAt returns the topmost mount at path, nil if none. It reads the table
+// instead of asking the path, which may hang or be dead.
+func mountAt(path string) (*mountEntry, error) {
+	data, err := os.ReadFile("/proc/self/mountinfo")
+	if err != nil {
+		return nil, err
+	}
+	var found *mountEntry
+	for line := range strings.Lines(string(data)) {
+		left, right, ok := strings.Cut(strings.TrimSpace(line), " - ")
+		l, r := strings.Fields(left), strings.Fields(right)
+		if ok && len(l) >= 5 && len(r) >= 2 && unescapeMount(l[4]) == path {
+			found = &mountEntry{fstype: r[0], source: r[1]}
+		}
+	}
+	return found, nil
+}
+
+// unescapeMount undoes the octal escapes of mountinfo.
+func unescapeMount(s string) string {
+	return strings.NewReplacer(`\040`, " ", `\011`, "\t", `\012`, "\n", `\134`, `\`).Replace(s)
+}

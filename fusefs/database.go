@@ -1,0 +1,276 @@
+package fusefs
+
+import (
+	"context"
+	"sync"
+	"sync/atomic"
+
+	"golang.org/x/sys/unix"
+)
+
+// database is all that belongs to one database of the mount. It is made at the
+// first sight of its name and kept: LiteFS's locks belong to the name too.
+//
+// Lock order: walMu, then mu. mu is held across LiteFS's lock calls, which do
+// not wait; the unlock of WRITE, at which LiteFS commits and syncs, runs under
+// walMu alone.
+type database struct {
+	fs   *FS
+	name string
+
+	walMu sync.Mutex // guards wal and every change of WRITE below
+	wal   walState
+
+	mu       sync.Mutex
+	table    lockTable
+	held     [slots]lockType // what our one owner holds below
+	file     *lowerFile      // the database file; locks go through it
+	shmLocks *lowerFile      // LiteFS's -shm, for its locks and header only
+	pos      *lowerFile      // -pos
+	retired  []*lowerFile    // to be closed when nothing is held: a close drops every lock
+	opens    int             // handles of the database file
+	shmOpens int
+	changed  chan struct{} // closed and replaced when a lock may have become free
+	shm      *memory       // our -shm; nil = there is none
+	carry    carryState
+
+	pause holdBack // new read grants wait here
+
+	// deadOwners are owners with a hold that was cut off; reads and writes look
+	// here without taking mu.
+	deadOwners atomic.Pointer[map[uint64]deadness]
+	// txEpoch is the epoch of the open write transaction, 0 = it has written
+	// nothing. A transaction must not span two grants.
+	txEpoch   atomic.Uint64
+	txOpen    atomic.Bool   // WRITE or RESERVED is held
+	writeSeq  atomic.Uint64 // counts grants of WRITE
+	repairing atomic.Bool
+}
+
+// deadness says what an owner that was cut off may no longer do.
+type deadness struct{ reads, writes bool }
+
+// databaseTable holds the databases by name.
+type databaseTable struct {
+	fs *FS
+	mu sync.Mutex
+	m  map[string]*database
+}
+
+func (t *databaseTable) init(f *FS) { t.fs, t.m = f, map[string]*database{} }
+
+func (t *databaseTable) get(name string) *database {
+	t.mu.Lock()
+	defer t.mu.Unlock()
+	d := t.m[name]
+	if d == nil {
+		d = &database{fs: t.fs, name: name, changed: make(chan struct{})}
+		t.m[name] = d
+	}
+	return d
+}
+
+func (t *databaseTable) all() []*database {
+	t.mu.Lock()
+	defer t.mu.Unlock()
+	list := make([]*database, 0, len(t.m))
+	for _, d := range t.m {
+		list = append(list, d)
+	}
+	return list
+}
+
+// closeAll closes every lower file once the mount has ended. What is still
+// locked below goes with them.
+func (t *databaseTable) closeAll() {
+	for _, d := range t.all() {
+		d.mu.Lock()
+		for _, l := range append(d.retired, d.file, d.shmLocks, d.pos) {
+			l.release()
+		}
+		d.retired, d.file, d.shmLocks, d.pos = nil, nil, nil, nil
+		d.shm.dropRef()
+		d.shm = nil
+		d.mu.Unlock()
+	}
+}
+
+func (f *FS) locksHeld() (n int) {
+	for _, d := range f.dbs.all() {
+		d.mu.Lock()
+		for _, t := range d.held {
+			if t != unlocked {
+				n++
+			}
+		}
+		d.mu.Unlock()
+	}
+	return n
+}
+
+// openFile returns the database's lower file for one more handle.
+func (d *database) openFile() (*lowerFile, error) {
+	d.mu.Lock()
+	defer d.mu.Unlock()
+	if d.file != nil && d.dropped() {
+		d.retire(&d.file)
+	}
+	if d.file == nil {
+		l, err := d.fs.openLower(d.name, unix.O_RDWR)
+		if err != nil {
+			return nil, err
+		}
+		d.file = l
+	}
+	d.opens++
+	d.file.refs.Add(1)
+	return d.file, nil
+}
+
+// dropped reports that the open database file is no longer the one of that
+// name: it was dropped and made again, by way of the primary.
+func (d *database) dropped() bool {
+	st, err := fstat(d.file.fd)
+	return err != nil || st.Nlink == 0
+}
+
+// created makes l, a new database, the one that locks go through.
+func (d *database) created(l *lowerFile) {
+	d.mu.Lock()
+	defer d.mu.Unlock()
+	d.retire(&d.file)
+	d.file = l
+	d.opens++
+	l.refs.Add(1)
+}
+
+// closeFile takes a handle's share back. The last one closes the lower file,
+// unless something is still locked through it.
+func (d *database) closeFile(l *lowerFile) {
+	d.mu.Lock()
+	defer d.mu.Unlock()
+	if l.refs.Load() > 1 {
+		l.release() // shared with others: closes nothing
+	} else {
+		d.retired = append(d.retired, l)
+	}
+	if d.opens--; d.opens == 0 {
+		d.retire(&d.file)
+		d.retire(&d.pos)
+	}
+	d.sweep()
+}
+
+// retire moves a lower file to those that are closed when nothing is held.
+func (d *database) retire(l **lowerFile) {
+	if *l != nil {
+		d.retired = append(d.retired, *l)
+		*l = nil
+	}
+}
+
+// sweep closes retired files once nothing is locked: a close of any descriptor
+// of the file sends a FLUSH with our owner, which drops all its locks.
+func (d *database) sweep() {
+	for _, t := range d.held {
+		if t != unlocked {
+			return
+		}
+	}
+	for _, l := range d.retired {
+		l.release()
+	}
+	d.retired = nil
+}
+
+// wake tells those who wait for a lock to look again. Called with mu held.
+func (d *database) wake() {
+	close(d.changed)
+	d.changed = make(chan struct{})
+}
+
+// walMode reads from the database's header whether it is in WAL mode
+// (https://sqlite.org/fileformat.html, bytes 18 and 19).
+func (d *database) walMode() bool {
+	d.mu.Lock()
+	defer d.mu.Unlock()
+	return d.walModeLocked()
+}
+
+func (d *database) walModeLocked() bool {
+	var b [2]byte
+	if d.file == nil {
+		l, err := d.fs.openLower(d.name, unix.O_RDWR)
+		if err != nil {
+			return false
+		}
+		d.retired = append(d.retired, l)
+		n, err := pread(l.fd, b[:], 18)
+		d.sweep()
+		return err == nil && n == 2 && b == [2]byte{2, 2}
+	}
+	n, err := pread(d.file.fd, b[:], 18)
+	return err == nil && n == 2 && b == [2]byte{2, 2}
+}
+
+// position reads LiteFS's replication position of the database.
+func (d *database) position() (string, error) {
+	d.mu.Lock()
+	l := d.pos
+	if l == nil {
+		var err error
+		if l, err = d.fs.openLower(d.name+"-pos", unix.O_RDONLY); err != nil {
+			d.mu.Unlock()
+			return "", err
+		}
+		d.pos = l
+	}
+	l.refs.Add(1)
+	d.mu.Unlock()
+	defer l.release()
+	var b [64]byte
+	n, err := pread(l.fd, b[:], 0)
+	return string(b[:n]), err
+}
+
+// holdBack makes new read grants wait while LiteFS's own writer is to get in.
+type holdBack struct {
+	mu   sync.Mutex
+	n    int
+	free chan struct{}
+}
+
+func (h *holdBack) start() (release func()) {
+	h.mu.Lock()
+	defer h.mu.Unlock()
+	if h.n++; h.n == 1 {
+		h.free = make(chan struct{})
+	}
+	return sync.OnceFunc(func() {
+		h.mu.Lock()
+		defer h.mu.Unlock()
+		if h.n--; h.n == 0 {
+			close(h.free)
+		}
+	})
+}
+
+// wait returns when nothing is held back, or an error when ctx or cancel end.
+func (h *holdBack) wait(ctx context.Context, cancel <-chan struct{}) error {
+	for {
+		h.mu.Lock()
+		free := h.free
+		on := h.n > 0
+		h.mu.Unlock()
+		if !on {
+			return nil
+		}
+		select {
+		case <-free:
+		case <-cancel:
+			return context.Canceled
+		case <-ctx.Done():
+			return nil // the mount ends: nobody is to wait any more
+		}
+	}
+}

@@ -1,0 +1,45 @@
+package fusefs
+
+import (
+	"context"
+	"errors"
+	"os"
+	"runtime/debug"
+	"syscall"
+
+	"github.com/hanwen/go-fuse/v2/fuse"
+)
+
+var (
+	errFenced    = errors.New("writes are fenced")
+	errCut       = errors.New("transaction was cut off by the fence")
+	errInDoubt   = errors.New("commit is in doubt: the lease was lost while it was carried out")
+	errForbidden = errors.New("not through this mount")
+)
+
+// errnoOf is the one place where an error becomes an errno. What LiteFS said
+// passes through unchanged.
+func (f *FS) errnoOf(err error) syscall.Errno {
+	var errno syscall.Errno
+	switch {
+	case err == nil:
+		return 0
+	case errors.Is(err, errFenced):
+		return f.cfg.Errno
+	case errors.Is(err, errCut), errors.Is(err, errInDoubt):
+		return syscall.EIO
+	case errors.Is(err, errForbidden):
+		return syscall.EACCES
+	case errors.As(err, &errno):
+		return errno
+	case errors.Is(err, context.Canceled):
+		return syscall.EINTR
+	case errors.Is(err, os.ErrNotExist):
+		return syscall.ENOENT
+	}
+	return syscall.EIO
+}
+
+func (f *FS) status(err error) fuse.Status { return fuse.Status(f.errnoOf(err)) }
+
+func stack() string { return string(debug.Stack()) }

@@ -1,0 +1,62 @@
+package fusefs
+
+import (
+	"context"
+	"time"
+)
+
+// enter is the first look of a write to a file of kind k. In observe mode
+// everything passes and the refusal is only counted.
+func (f *FS) enter(k Kind) (Ticket, error) {
+	t, ok := f.gate.Enter()
+	if ok {
+		f.count.admitted[k].Add(1)
+		return t, nil
+	}
+	f.count.refused[k].Add(1)
+	if !f.cfg.Enforce {
+		return Ticket{}, nil
+	}
+	return Ticket{}, errFenced
+}
+
+// secondLook follows the lower operation of a commit point. An error means:
+// done below, but nobody may be told so.
+func (f *FS) secondLook(t Ticket) error {
+	if f.cfg.Confirm != nil && t.g != nil {
+		if err := f.confirm(t); err != nil {
+			return f.doubt(err)
+		}
+	}
+	if f.gate.Valid(t) {
+		return nil
+	}
+	return f.doubt(nil)
+}
+
+// doubt reports a commit that must not be called a success.
+func (f *FS) doubt(cause error) error {
+	f.count.inDoubt.Add(1)
+	if !f.cfg.Enforce {
+		return nil
+	}
+	f.log.Warn("commit in doubt: the lease was lost while it was carried out", "cause", cause)
+	return errInDoubt
+}
+
+// confirm bounds the quorum round by the lease: after its end the answer could
+// not help.
+func (f *FS) confirm(t Ticket) error {
+	ctx, cancel := context.WithTimeout(f.workers.ctx, time.Duration(t.g.until.Load()-BootNow())+confirmSlack)
+	defer cancel()
+	return f.cfg.Confirm(ctx)
+}
+
+// confirmSlack lets a round that is under way when the lease is extended end.
+const confirmSlack = 2 * time.Second
+
+// testHooks let tests stop an operation at a named place. All nil outside.
+type testHooks struct {
+	afterCommitFrame func(db string) // the commit frame is written, not published
+	afterPublish     func(db string) // LiteFS has it, the second look is to come
+}

@@ -1,0 +1,221 @@
+package fusefs
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"log/slog"
+	"os"
+	"path/filepath"
+	"sync/atomic"
+	"syscall"
+	"time"
+
+	"github.com/hanwen/go-fuse/v2/fuse"
+	"golang.org/x/sys/unix"
+
+	"github.com/litefence/litefence/policy"
+)
+
+// Config says what to mount where, and by which rules.
+type Config struct {
+	Lower, Mount string
+	AllowOther   bool
+	PrimaryFile  string        // "litefs" | "presence"
+	Errno        syscall.Errno // of a refused write: EROFS (default) or EACCES
+	OpenDeny     bool          // refuse opening for writing too
+	Enforce      bool          // false: count what would be refused, refuse nothing
+	Gate         *Gate
+	State        func() policy.FenceState // what .primary and .primary.blocked show
+
+	// Blocked carries the analysis's fence command: true when .primary was
+	// moved to .primary.blocked or that was created, false when it was taken
+	// back. It runs inside a file operation: it must not touch the mount.
+	Blocked func(on bool) error
+
+	// Halt makes LiteFS roll back the hot journal of db, by taking its HALT
+	// lock and releasing it at once. nil = no repair.
+	Halt func(ctx context.Context, db string) error
+
+	// Confirm is asked between a commit point's lower operation and its second
+	// look. nil = no question.
+	Confirm func(ctx context.Context) error
+
+	Log *slog.Logger
+}
+
+// FS is one fenced mount.
+type FS struct {
+	cfg    Config
+	gate   *Gate
+	log    *slog.Logger
+	server *fuse.Server
+	root   int // O_PATH descriptor of the lower mount's root
+	nodes  nodeTable
+	files  handleTable
+	dbs    databaseTable
+	count  counters
+	since  time.Time
+
+	done    chan struct{}
+	notify  chan struct{} // a change of state to tell the kernel of
+	gone    atomic.Bool
+	workers workers
+	hooks   testHooks
+}
+
+// Mount makes the fenced mount and serves it until Unmount, or until it is
+// unmounted from outside. Errors name the thing that is wrong and its mend.
+func Mount(cfg Config) (*FS, error) {
+	if err := cfg.complete(); err != nil {
+		return nil, err
+	}
+	if err := checkMount(&cfg); err != nil {
+		return nil, err
+	}
+	root, err := unix.Open(cfg.Lower, unix.O_PATH|unix.O_DIRECTORY|unix.O_CLOEXEC, 0)
+	if err != nil {
+		return nil, fmt.Errorf("lower %s: %w", cfg.Lower, err)
+	}
+	f := &FS{
+		cfg: cfg, gate: cfg.Gate, log: cfg.Log, root: root, since: time.Now(),
+		done: make(chan struct{}), notify: make(chan struct{}, 1),
+	}
+	f.nodes.init()
+	f.files.init()
+	f.dbs.init(f)
+	f.workers.init()
+	if err := f.serve(); err != nil {
+		_ = unix.Close(root)
+		return nil, err
+	}
+	settle := f.settle
+	f.gate.settle.Store(&settle)
+	f.workers.do(f.notifyLoop)
+	f.workers.do(f.suspectAll)
+	return f, nil
+}
+
+func (c *Config) complete() error {
+	if c.Gate == nil {
+		return errors.New("fusefs: Config.Gate is required")
+	}
+	if c.Errno == 0 {
+		c.Errno = syscall.EROFS
+	}
+	if c.Errno != syscall.EROFS && c.Errno != syscall.EACCES {
+		return fmt.Errorf("errno %v: only EROFS and EACCES are known", c.Errno)
+	}
+	switch c.PrimaryFile {
+	case "":
+		c.PrimaryFile = "litefs"
+	case "litefs", "presence":
+	default:
+		return fmt.Errorf("primary-file %q: only litefs and presence are known", c.PrimaryFile)
+	}
+	if c.Log == nil {
+		c.Log = slog.Default()
+	}
+	if c.State == nil {
+		gate := c.Gate
+		c.State = func() policy.FenceState { return policy.FenceState{Fenced: !gate.Admitting()} }
+	}
+	var err error
+	if c.Lower, err = filepath.Abs(c.Lower); err != nil {
+		return err
+	}
+	c.Mount, err = filepath.Abs(c.Mount)
+	return err
+}
+
+// serve mounts and starts answering.
+func (f *FS) serve() error {
+	server, err := fuse.NewServer(&rawFS{FS: f}, f.cfg.Mount, &fuse.MountOptions{
+		AllowOther:         f.cfg.AllowOther,
+		FsName:             fsType,
+		Name:               fsType,
+		DirectMountStrict:  true,
+		EnableLocks:        true,
+		DisableXAttrs:      true, // ENOSYS once, or the kernel asks before every write
+		MaxStackDepth:      1,    // needed for passthrough of -shm
+		DisableReadDirPlus: true,
+		// flock is left to the kernel; the others would let data or a
+		// truncation pass without a request of its own.
+		DisabledCapabilities: fuse.CAP_FLOCK_LOCKS | fuse.CAP_WRITEBACK_CACHE | fuse.CAP_ATOMIC_O_TRUNC | fuse.CAP_DIRECT_IO_ALLOW_MMAP,
+		PanicHandler:         f.panicked,
+	})
+	if err != nil {
+		return fmt.Errorf("mount %s: %w", f.cfg.Mount, err)
+	}
+	f.server = server
+	closeOnExec()
+	if server.KernelSettings().Flags64()&fuse.CAP_PASSTHROUGH == 0 {
+		_ = unix.Unmount(f.cfg.Mount, unix.MNT_DETACH)
+		return fmt.Errorf("mount %s: the kernel offers no FUSE passthrough; it needs Linux 6.9 or newer with CONFIG_FUSE_PASSTHROUGH", f.cfg.Mount)
+	}
+	go server.Serve()
+	if err := server.WaitMount(); err != nil {
+		_ = unix.Unmount(f.cfg.Mount, unix.MNT_DETACH)
+		return fmt.Errorf("mount %s: %w", f.cfg.Mount, err)
+	}
+	return nil
+}
+
+func (f *FS) panicked(v any) fuse.Status {
+	f.log.Error("panic in a file operation", "value", v, "stack", stack())
+	return fuse.EIO
+}
+
+// closeOnExec keeps /dev/fuse from our children: with one alive, the mount of
+// a dead daemon hangs instead of answering ENOTCONN. go-fuse does not set it
+// where it mounts without fusermount.
+func closeOnExec() {
+	entries, err := os.ReadDir("/proc/self/fd")
+	if err != nil {
+		return
+	}
+	for _, e := range entries {
+		if to, err := os.Readlink("/proc/self/fd/" + e.Name()); err == nil && to == "/dev/fuse" {
+			var fd int
+			if _, err := fmt.Sscan(e.Name(), &fd); err == nil {
+				unix.CloseOnExec(fd)
+			}
+		}
+	}
+}
+
+// Unmount ends the mount. Where applications still have files open it is
+// detached: it vanishes from the tree at once, and they get errors.
+func (f *FS) Unmount(ctx context.Context) error {
+	if f.gone.CompareAndSwap(false, true) {
+		f.gate.settle.Store(nil)
+		f.workers.stop()
+		if err := unix.Unmount(f.cfg.Mount, 0); err != nil {
+			if err := unix.Unmount(f.cfg.Mount, unix.MNT_DETACH); err != nil && !errors.Is(err, unix.EINVAL) {
+				return fmt.Errorf("unmount %s: %w", f.cfg.Mount, err)
+			}
+		}
+	}
+	select {
+	case <-f.done:
+		return nil
+	case <-ctx.Done():
+		return fmt.Errorf("unmount %s: detached; files are still open above it: %w", f.cfg.Mount, ctx.Err())
+	}
+}
+
+// Wait returns when the mount has ended.
+func (f *FS) Wait() { <-f.done }
+
+// Done is closed when the mount has ended.
+func (f *FS) Done() <-chan struct{} { return f.done }
+
+// ended runs once, after the last request was answered.
+func (f *FS) ended() {
+	f.gone.Store(true)
+	f.workers.stop()
+	f.nodes.closeAll()
+	f.dbs.closeAll()
+	_ = unix.Close(f.root)
+	close(f.done)
+}

@@ -1,0 +1,109 @@
+package fusefs
+
+import (
+	"fmt"
+	"sync/atomic"
+
+	"github.com/hanwen/go-fuse/v2/fuse"
+	"golang.org/x/sys/unix"
+)
+
+// memory is our -shm of one database: a memfd that the kernel serves by
+// passthrough. All applications of the mount share its pages. LiteFS's own
+// -shm is truncated at a change of role beneath those who have mapped it
+// (SIGBUS); it is used for locks and for its header alone.
+type memory struct {
+	fd      int
+	server  *fuse.Server
+	backing int32        // the kernel allows one backing id per inode
+	refs    atomic.Int32 // of the database that has it and of its node
+}
+
+func newMemory(server *fuse.Server, name string) (*memory, error) {
+	fd, err := unix.MemfdCreate(name, unix.MFD_CLOEXEC)
+	if err != nil {
+		return nil, fmt.Errorf("memfd: %w", err)
+	}
+	id, errno := server.RegisterBackingFd(&fuse.BackingMap{Fd: int32(fd)})
+	if errno != 0 {
+		_ = unix.Close(fd)
+		return nil, errno
+	}
+	m := &memory{fd: fd, server: server, backing: id}
+	m.refs.Store(1)
+	return m, nil
+}
+
+func (m *memory) addRef() {
+	if m != nil {
+		m.refs.Add(1)
+	}
+}
+
+// dropRef gives one share of the memory up. The kernel keeps the pages for
+// those who have mapped them.
+func (m *memory) dropRef() {
+	if m != nil && m.refs.Add(-1) == 0 {
+		_ = m.server.UnregisterBackingFd(m.backing)
+		_ = unix.Close(m.fd)
+	}
+}
+
+// makeSHM creates -shm: our memory, and LiteFS's file for its locks.
+func (d *database) makeSHM() (*memory, error) {
+	d.mu.Lock()
+	defer d.mu.Unlock()
+	if d.shm == nil {
+		m, err := newMemory(d.fs.server, d.name+"-shm")
+		if err != nil {
+			return nil, err
+		}
+		d.shm = m
+	}
+	return d.shm, nil
+}
+
+// openSHM counts one more handle of -shm and sees to LiteFS's file.
+func (d *database) openSHM() error {
+	d.mu.Lock()
+	defer d.mu.Unlock()
+	if d.shmLocks == nil {
+		l, err := d.fs.openLower(d.name+"-shm", unix.O_RDWR|unix.O_CREAT)
+		if err != nil {
+			return err
+		}
+		d.shmLocks = l
+	}
+	d.shmOpens++
+	return nil
+}
+
+func (d *database) closeSHM() {
+	d.mu.Lock()
+	defer d.mu.Unlock()
+	if d.shmOpens--; d.shmOpens == 0 {
+		d.retire(&d.shmLocks)
+	}
+	d.sweep()
+}
+
+// dropSHM unlinks -shm. LiteFS's file stays: without it LiteFS would give the
+// name another inode while we hold locks on the old one.
+func (d *database) dropSHM() error {
+	d.mu.Lock()
+	defer d.mu.Unlock()
+	if d.shm == nil {
+		return unix.ENOENT
+	}
+	d.shm.dropRef()
+	d.shm = nil
+	d.fs.nodes.drop(d.name + "-shm")
+	return nil
+}
+
+// hasSHM returns our -shm, nil if there is none.
+func (d *database) hasSHM() *memory {
+	d.mu.Lock()
+	defer d.mu.Unlock()
+	return d.shm
+}

@@ -1,0 +1,59 @@
+package cluster
+
+import (
+	"fmt"
+	"os"
+	"strings"
+)
+
+func (n *Node) writeFiles() error {
+	for _, dir := range []string{n.Dir, n.Lower(), n.Fenced(), n.Data(), n.RaftData()} {
+		if err := os.Mkdir(dir, 0o755); err != nil {
+			return err
+		}
+	}
+	if err := os.WriteFile(n.liteFSConfigPath(), []byte(n.liteFSConfig()), 0o600); err != nil {
+		return err
+	}
+	return os.WriteFile(n.ConfigPath(), []byte(n.Config()), 0o600)
+}
+
+func (n *Node) liteFSConfig() string {
+	return fmt.Sprintf(`fuse: {dir: %q, allow-other: true}
+data: {dir: %q}
+http: {addr: "127.0.0.1:20202"}
+lease:
+  type: consul
+  hostname: %s
+  advertise-url: http://127.0.0.1:20202
+  candidate: true
+  reconnect-delay: 50ms
+  consul: {url: "http://127.0.0.1:20201", key: litefs/primary, ttl: %s, lock-delay: 1ms}
+tracing: {enabled: false}
+`, n.Lower(), n.Data(), n.Name, n.c.opts.TTL)
+}
+
+// Config is the node's litefence.yml, for tests that want a variation of it.
+func (n *Node) Config() string {
+	var peers []string
+	for _, p := range n.c.Nodes {
+		peers = append(peers, p.Name+"="+p.addr())
+	}
+	s := fmt.Sprintf(`node: %s
+fence: {lower: %q, mount: %q}
+quorum:
+  listen: %s
+  peers: %q
+  data-dir: %q
+  insecure: true
+`, n.Name, n.Lower(), n.Fenced(), n.addr(), strings.Join(peers, ","), n.RaftData())
+	if h := n.c.opts.Heartbeat; h != 0 {
+		s += fmt.Sprintf("  heartbeat-timeout: %s\n", h)
+	}
+	if d := n.c.opts.Lease; d != 0 {
+		s += fmt.Sprintf("  lease: %s\n", d)
+	}
+	return s + fmt.Sprintf(`litefs: {config: %q, data-dir: %q}
+admin: {socket: %q}
+%s`, n.liteFSConfigPath(), n.Data(), n.socket(), n.c.opts.Extra)
+}

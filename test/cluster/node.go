@@ -1,0 +1,132 @@
+package cluster
+
+import (
+	"bytes"
+	"errors"
+	"fmt"
+	"os"
+	"os/exec"
+	"path/filepath"
+	"strings"
+	"syscall"
+)
+
+// Node is one machine of the cluster.
+type Node struct {
+	Name string
+	IP   string
+	Dir  string
+
+	c  *Cluster
+	ns string // network namespace
+
+	litefs    *Process
+	litefence *Process
+}
+
+func newNode(c *Cluster, i int) *Node {
+	name := fmt.Sprintf("n%d", i)
+	return &Node{
+		Name: name, IP: fmt.Sprintf("10.213.7.%d", i), c: c,
+		Dir: filepath.Join(c.Dir, name), ns: c.id + name,
+	}
+}
+
+// Lower is the LiteFS mount, Fenced ours over it, Data LiteFS's directory.
+func (n *Node) Lower() string  { return filepath.Join(n.Dir, "lower") }
+func (n *Node) Fenced() string { return filepath.Join(n.Dir, "fenced") }
+func (n *Node) Data() string   { return filepath.Join(n.Dir, "litefs") }
+
+// RaftData is litefence's data directory.
+func (n *Node) RaftData() string { return filepath.Join(n.Dir, "raft") }
+
+// ConfigPath is litefence.yml.
+func (n *Node) ConfigPath() string { return filepath.Join(n.Dir, "litefence.yml") }
+
+func (n *Node) liteFSConfigPath() string { return filepath.Join(n.Dir, "litefs.yml") }
+func (n *Node) socket() string           { return filepath.Join(n.Dir, "admin.sock") }
+func (n *Node) addr() string             { return n.IP + ":7400" }
+
+// LiteFS and Litefence are the running processes, nil before the first start.
+func (n *Node) LiteFS() *Process    { return n.litefs }
+func (n *Node) Litefence() *Process { return n.litefence }
+
+// Command is a command line that runs in the node's network. Not `ip netns
+// exec`: that makes a mount namespace, which would hide the FUSE mounts.
+func (n *Node) Command(args ...string) []string {
+	return append([]string{"nsenter", "--net=" + n.nsPath()}, args...)
+}
+
+// Exec runs a command in the node's network to its end.
+func (n *Node) Exec(args ...string) (string, error) {
+	line := n.Command(args...)
+	cmd := exec.Command(line[0], line[1:]...)
+	var out, stderr bytes.Buffer
+	cmd.Stdout, cmd.Stderr = &out, &stderr
+	err := cmd.Run()
+	if err != nil {
+		err = fmt.Errorf("%s: %w: %s", strings.Join(args, " "), err, strings.TrimSpace(stderr.String()))
+	}
+	return out.String(), err
+}
+
+// Start starts both daemons: litefence first, since LiteFS asks it for its
+// lease; litefence waits for LiteFS's mount.
+func (n *Node) Start() error { return errors.Join(n.StartLitefence(), n.StartLiteFS()) }
+
+// StartLitefence starts `litefence run`.
+func (n *Node) StartLitefence() (err error) {
+	if n.litefence != nil && n.litefence.Running() {
+		return fmt.Errorf("litefence runs on %s already", n.Name)
+	}
+	n.litefence, err = n.c.spawn(n.Name+" litefence", filepath.Join(n.Dir, "litefence.log"), nil,
+		n.Command(n.c.opts.Litefence, "run", "-config", n.ConfigPath())...)
+	return err
+}
+
+// StartLiteFS starts LiteFS; the corpse of a killed one's mount is taken away
+// first, as LiteFS cannot do that itself.
+func (n *Node) StartLiteFS() (err error) {
+	if n.litefs != nil && n.litefs.Running() {
+		return fmt.Errorf("LiteFS runs on %s already", n.Name)
+	}
+	if err := detachAll(n.Lower()); err != nil {
+		return err
+	}
+	n.litefs, err = n.c.spawn(n.Name+" litefs", filepath.Join(n.Dir, "litefs.log"), nil,
+		n.Command(n.c.opts.LiteFS, "mount", "-config", n.liteFSConfigPath())...)
+	return err
+}
+
+// PowerOff kills both daemons at once.
+func (n *Node) PowerOff() error {
+	for _, p := range []*Process{n.litefence, n.litefs} {
+		if p != nil {
+			p.kill()
+		}
+	}
+	var errs []error
+	for _, p := range []*Process{n.litefence, n.litefs} {
+		if p != nil {
+			errs = append(errs, p.Kill())
+		}
+	}
+	return errors.Join(errs...)
+}
+
+// Pause stops litefence as a frozen machine would, Resume lets it go on.
+func (n *Node) Pause() error  { return n.litefence.Signal(syscall.SIGSTOP) }
+func (n *Node) Resume() error { return n.litefence.Signal(syscall.SIGCONT) }
+
+// WipeLiteFS removes LiteFS's data; LiteFS must not run.
+func (n *Node) WipeLiteFS() error {
+	if n.litefs != nil && n.litefs.Running() {
+		return fmt.Errorf("LiteFS runs on %s", n.Name)
+	}
+	return errors.Join(os.RemoveAll(n.Data()), os.Mkdir(n.Data(), 0o700))
+}
+
+// CLI runs a subcommand of litefence against this node.
+func (n *Node) CLI(command string, args ...string) (string, error) {
+	return n.Exec(append([]string{n.c.opts.Litefence, command, "-config", n.ConfigPath()}, args...)...)
+}

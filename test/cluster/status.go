@@ -1,0 +1,135 @@
+package cluster
+
+import (
+	"context"
+	"encoding/json"
+	"errors"
+	"fmt"
+	"io"
+	"net"
+	"net/http"
+	"time"
+)
+
+// Status is what litefence says of itself at /v1/status.
+type Status struct {
+	Node              string              `json:"node"`
+	Term              uint64              `json:"term"`
+	Leader            string              `json:"leader"`
+	IsLeader          bool                `json:"is_leader"`
+	Role              string              `json:"role"` // primary, replica, unknown
+	Fenced            bool                `json:"fenced"`
+	Reason            string              `json:"reason"`
+	Writable          bool                `json:"writable"`
+	LeaseLeftMS       int64               `json:"lease_left_ms"`
+	HasQuorum         bool                `json:"has_quorum"`
+	CanCommitWrites   bool                `json:"can_commit_writes"`
+	StaleLeadership   bool                `json:"stale_leadership"`
+	State             string              `json:"state"`
+	LastHeartbeatFrom map[string]*float64 `json:"last_heartbeat_from"`
+	Positions         map[string]string   `json:"positions"` // database -> txid/checksum
+	InStep            bool                `json:"in_step"`
+	Peers             []json.RawMessage   `json:"peers"`
+}
+
+// Status asks litefence's admin socket.
+func (n *Node) Status() (s Status, err error) {
+	err = n.admin("GET", "/v1/status", &s)
+	return s, err
+}
+
+// Admin sends a request without a body to the admin socket.
+func (n *Node) Admin(method, path string) error { return n.admin(method, path, nil) }
+
+func (n *Node) admin(method, path string, into any) error {
+	client := http.Client{
+		Timeout: 2 * time.Second,
+		Transport: &http.Transport{DisableKeepAlives: true, DialContext: func(ctx context.Context, _, _ string) (net.Conn, error) {
+			return new(net.Dialer).DialContext(ctx, "unix", n.socket())
+		}},
+	}
+	req, err := http.NewRequest(method, "http://litefence"+path, nil)
+	if err != nil {
+		return err
+	}
+	resp, err := client.Do(req)
+	if err != nil {
+		return err
+	}
+	defer resp.Body.Close()
+	body, err := io.ReadAll(resp.Body)
+	if err != nil {
+		return err
+	}
+	if resp.StatusCode/100 != 2 {
+		return fmt.Errorf("%s %s on %s: %s: %s", method, path, n.Name, resp.Status, body)
+	}
+	if into == nil {
+		return nil
+	}
+	return json.Unmarshal(body, into)
+}
+
+// WaitFor asks cond until it is nil; where ctx ends first, the error has the
+// last answer.
+func WaitFor(ctx context.Context, cond func() error) error {
+	tick := time.NewTicker(20 * time.Millisecond)
+	defer tick.Stop()
+	for {
+		err := cond()
+		if err == nil {
+			return nil
+		}
+		select {
+		case <-ctx.Done():
+			return errors.Join(ctx.Err(), err)
+		case <-tick.C:
+		}
+	}
+}
+
+// WaitWritable waits until one of nodes admits writes, and returns it.
+func WaitWritable(ctx context.Context, nodes ...*Node) (found *Node, err error) {
+	err = WaitFor(ctx, func() error {
+		var why []error
+		for _, n := range nodes {
+			s, err := n.Status()
+			if err == nil && s.Writable {
+				found = n
+				return nil
+			}
+			why = append(why, fmt.Errorf("%s: role %q, leader %q, reason %q (%v)", n.Name, s.Role, s.Leader, s.Reason, err))
+		}
+		return errors.Join(append([]error{errors.New("no node is writable")}, why...)...)
+	})
+	return found, err
+}
+
+// WaitInStep waits until every one of nodes stands where primary stands. It
+// ends only when nobody writes for a moment.
+func WaitInStep(ctx context.Context, primary *Node, nodes ...*Node) error {
+	return WaitFor(ctx, func() error {
+		want, err := primary.Status()
+		if err != nil {
+			return err
+		}
+		if len(want.Positions) == 0 {
+			return fmt.Errorf("%s has no database", primary.Name)
+		}
+		for _, n := range nodes {
+			s, err := n.Status()
+			if err != nil {
+				return err
+			}
+			if n != primary && s.Role != "replica" {
+				return fmt.Errorf("%s is %s (%s), not a replica", n.Name, s.Role, s.Reason)
+			}
+			for db, pos := range want.Positions {
+				if s.Positions[db] != pos {
+					return fmt.Errorf("%s: %s stands at %q, on %s at %q", n.Name, db, s.Positions[db], primary.Name, pos)
+				}
+			}
+		}
+		return nil
+	})
+}
