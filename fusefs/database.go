@@ -255,6 +255,12 @@ func (h *holdBack) start() (release func()) {
 	})
 }
 
+func (h *holdBack) on() bool {
+	h.mu.Lock()
+	defer h.mu.Unlock()
+	return h.n > 0
+}
+
 // wait returns when nothing is held back, or an error when ctx or cancel end.
 func (h *holdBack) wait(ctx context.Context, cancel <-chan struct{}) error {
 	for {

@@ -40,6 +40,11 @@ func (f *FS) errnoOf(err error) syscall.Errno {
 	return syscall.EIO
 }
 
+// lowerGone reports an error of a LiteFS mount whose daemon has ended.
+func lowerGone(err error) bool {
+	return errors.Is(err, syscall.ENOTCONN) || errors.Is(err, syscall.ECONNABORTED)
+}
+
 func (f *FS) status(err error) fuse.Status { return fuse.Status(f.errnoOf(err)) }
 
 func stack() string { return string(debug.Stack()) }

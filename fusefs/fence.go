@@ -2,6 +2,7 @@ package fusefs
 
 import (
 	"context"
+	"sync/atomic"
 	"time"
 )
 
@@ -55,8 +56,20 @@ func (f *FS) confirm(t Ticket) error {
 // confirmSlack lets a round that is under way when the lease is extended end.
 const confirmSlack = 2 * time.Second
 
-// testHooks let tests stop an operation at a named place. All nil outside.
+// testHooks let tests stop an operation at a named place. Empty outside.
 type testHooks struct {
-	afterCommitFrame func(db string) // the commit frame is written, not published
-	afterPublish     func(db string) // LiteFS has it, the second look is to come
+	afterCommitFrame hook // the commit frame is written, not published
+	afterPublish     hook // LiteFS has it, the second look is to come
+}
+
+type hook struct {
+	fn atomic.Pointer[func(db string)]
+}
+
+func (h *hook) set(fn func(db string)) { h.fn.Store(&fn) }
+
+func (h *hook) run(db string) {
+	if fn := h.fn.Load(); fn != nil {
+		(*fn)(db)
+	}
 }

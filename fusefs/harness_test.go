@@ -3,6 +3,7 @@ package fusefs
 import (
 	"bytes"
 	"context"
+	"encoding/json"
 	"fmt"
 	"log/slog"
 	"math/rand/v2"
@@ -11,8 +12,8 @@ import (
 	"os"
 	"os/exec"
 	"path/filepath"
-	"strings"
 	"sync"
+	"sync/atomic"
 	"syscall"
 	"testing"
 	"time"
@@ -35,6 +36,8 @@ type rig struct {
 	cfg   Config
 	proc  *exec.Cmd
 	exit  chan struct{}
+
+	confirm atomic.Pointer[func() error]
 
 	mu    sync.Mutex
 	state policy.FenceState
@@ -66,6 +69,24 @@ const forever = int64(1) << 62
 func newRig(t *testing.T, options ...func(*Config)) *rig {
 	t.Helper()
 	r := startLiteFS(t)
+	r.fenceIt(options...)
+	require.NoError(t, r.gate.Open(1, forever))
+	return r
+}
+
+// newReplica starts a LiteFS that follows p's, with a fenced mount over it.
+func newReplica(p *rig) *rig {
+	p.t.Helper()
+	r := startNode(p.t, p.url)
+	r.fenceIt()
+	r.fence()
+	return r
+}
+
+// fenceIt mounts over r's LiteFS, with the gate shut.
+func (r *rig) fenceIt(options ...func(*Config)) {
+	t := r.t
+	t.Helper()
 	r.gate = NewGate()
 	r.cfg = Config{
 		Lower: r.lower, Mount: r.mount, AllowOther: true, Enforce: true, Gate: r.gate,
@@ -81,7 +102,13 @@ func newRig(t *testing.T, options ...func(*Config)) *rig {
 			return nil
 		},
 		Halt: r.halt,
-		Log:  slog.New(slog.NewTextHandler(r.logs, &slog.HandlerOptions{Level: slog.LevelDebug})),
+		Confirm: func(context.Context) error {
+			if fn := r.confirm.Load(); fn != nil {
+				return (*fn)()
+			}
+			return nil
+		},
+		Log: slog.New(slog.NewTextHandler(r.logs, &slog.HandlerOptions{Level: slog.LevelDebug})),
 	}
 	for _, o := range options {
 		o(&r.cfg)
@@ -101,11 +128,13 @@ func newRig(t *testing.T, options ...func(*Config)) *rig {
 			t.Error("the mount did not end")
 		}
 	})
-	require.NoError(t, r.gate.Open(1, forever))
-	return r
 }
 
-func startLiteFS(t *testing.T) *rig {
+// startLiteFS starts a static primary.
+func startLiteFS(t *testing.T) *rig { return startNode(t, "") }
+
+// startNode starts a LiteFS that follows the one at primary, or is primary.
+func startNode(t *testing.T, primary string) *rig {
 	t.Helper()
 	dir, err := os.MkdirTemp("", tempPrefix)
 	require.NoError(t, err)
@@ -123,18 +152,22 @@ func startLiteFS(t *testing.T) *rig {
 	}
 	addr := freeAddr(t)
 	r.url = "http://" + addr
+	candidate := primary == ""
+	if candidate {
+		primary = r.url
+	}
 	config := filepath.Join(dir, "litefs.yml")
 	require.NoError(t, os.WriteFile(config, fmt.Appendf(nil, `
 fuse: {dir: %q, allow-other: true}
 data: {dir: %q}
 http: {addr: %q}
-lease: {type: static, candidate: true, hostname: localhost, advertise-url: %q}
-`, r.lower, filepath.Join(dir, "data"), addr, r.url), 0o666))
-	r.run(config)
+lease: {type: static, candidate: %v, hostname: localhost, advertise-url: %q}
+`, r.lower, filepath.Join(dir, "data"), addr, candidate, primary), 0o666))
+	r.run(config, candidate)
 	return r
 }
 
-func (r *rig) run(config string) {
+func (r *rig) run(config string, primary bool) {
 	binary, err := filepath.Abs("../bin/litefs")
 	require.NoError(r.t, err)
 	if _, err := os.Stat(binary); err != nil {
@@ -168,11 +201,12 @@ func (r *rig) run(config string) {
 		}
 		defer http.DefaultClient.CloseIdleConnections()
 		defer resp.Body.Close()
-		var b bytes.Buffer
-		_, _ = b.ReadFrom(resp.Body)
+		var info struct {
+			IsPrimary bool `json:"isPrimary"`
+		}
 		m, _ := mountAt(r.lower)
-		return m != nil && strings.Contains(b.String(), `"isPrimary": true`) || m != nil && strings.Contains(b.String(), `"isPrimary":true`)
-	}, "LiteFS is primary")
+		return json.NewDecoder(resp.Body).Decode(&info) == nil && m != nil && info.IsPrimary == primary
+	}, "LiteFS runs")
 }
 
 func freeAddr(t *testing.T) string {
@@ -244,3 +278,6 @@ func (r *rig) pos(db string) string {
 	require.NoError(r.t, err)
 	return string(b)
 }
+
+// onConfirm sets what is asked between a commit point and its second look.
+func (r *rig) onConfirm(fn func() error) { r.confirm.Store(&fn) }

@@ -69,6 +69,7 @@ func obey(conns map[string]*sql.Conn, o order) (a answer) {
 			if err != nil {
 				return err
 			}
+			db.SetMaxIdleConns(0) // a closed connection is closed
 			conns[o.Conn], err = db.Conn(context.Background())
 			return err
 		case "exec":

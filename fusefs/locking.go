@@ -1,6 +1,7 @@
 package fusefs
 
 import (
+	"context"
 	"errors"
 	"syscall"
 
@@ -15,23 +16,41 @@ type request struct {
 	slots     []slot
 }
 
-// beginsRead reports whether r is a lock by which a transaction starts to read.
+// beginsRead reports whether r is among the locks by which a transaction
+// starts to read. SQLite takes PENDING on its way to SHARED (os_unix.c,
+// unixLock), so it is there that a reader must wait: with PENDING in hand it
+// would keep out the very writer it waits for.
 func (r request) beginsRead() bool {
 	for _, s := range r.slots {
-		if s.walRead() || s == slotShared && r.typ == shared {
+		if s.walRead() || r.typ == shared && (s == slotPending || s == slotShared) {
 			return true
 		}
 	}
 	return false
 }
 
-func (r request) has(s slot) bool {
-	for _, t := range r.slots {
-		if s == t {
-			return true
+// holdBack makes a transaction that starts to read wait while new ones are
+// held back. One that is under way passes. One that already has PENDING is
+// told BUSY, and drops it.
+func (d *database) holdBack(ctx context.Context, cancel <-chan struct{}, r request) error {
+	if !r.beginsRead() || !d.pause.on() {
+		return nil
+	}
+	d.mu.Lock()
+	reading, pending := false, d.table.get(slotPending, r.owner) != nil
+	for s := slotShared; s <= slotRead4; s++ {
+		if s.inSHM() == r.slots[0].inSHM() && d.table.get(s, r.owner) != nil {
+			reading = true
 		}
 	}
-	return false
+	d.mu.Unlock()
+	switch {
+	case reading:
+		return nil
+	case pending && !r.slots[0].inSHM():
+		return syscall.EAGAIN
+	}
+	return d.pause.wait(ctx, cancel)
 }
 
 // tryLock grants all of r or nothing. EAGAIN: somebody else holds one of them.

@@ -1,5 +1,10 @@
 package fusefs
 
+import (
+	"fmt"
+	"strings"
+)
+
 // The lock table: pure bookkeeping over the twelve slots that LiteFS knows of
 // a database. It decides what an owner above may hold and what must be held
 // below for it; it takes no lock itself.
@@ -166,3 +171,20 @@ func (t *lockTable) count() (n int) {
 	}
 	return n
 }
+
+// String lists who holds what, for a log line about one who stands in the way.
+func (t *lockTable) String() string {
+	var b strings.Builder
+	for s := range slots {
+		for owner, h := range t[s] {
+			fmt.Fprintf(&b, "%s=%s owner=%x pid=%d dead=%v; ", s, h.typ, owner, h.pid, h.dead)
+		}
+	}
+	return b.String()
+}
+
+var slotNames = [slots]string{"PENDING", "RESERVED", "SHARED", "WRITE", "CKPT", "RECOVER", "READ0", "READ1", "READ2", "READ3", "READ4", "DMS"}
+
+func (s slot) String() string { return slotNames[s] }
+
+func (t lockType) String() string { return [...]string{"unlocked", "shared", "exclusive"}[t] }

@@ -61,6 +61,7 @@ type FS struct {
 	notify  chan struct{} // a change of state to tell the kernel of
 	gone    atomic.Bool
 	workers workers
+	settler *func(context.Context) error
 	hooks   testHooks
 }
 
@@ -90,7 +91,8 @@ func Mount(cfg Config) (*FS, error) {
 		return nil, err
 	}
 	settle := f.settle
-	f.gate.settle.Store(&settle)
+	f.settler = &settle
+	f.gate.settle.Store(f.settler)
 	f.workers.do(f.notifyLoop)
 	f.workers.do(f.suspectAll)
 	return f, nil
@@ -184,23 +186,28 @@ func closeOnExec() {
 	}
 }
 
-// Unmount ends the mount. Where applications still have files open it is
-// detached: it vanishes from the tree at once, and they get errors.
+// Unmount ends the mount and waits for its last request. Where applications
+// still have files open it is detached instead: it vanishes from the tree at
+// once, and is served until they close them or this process ends.
 func (f *FS) Unmount(ctx context.Context) error {
 	if f.gone.CompareAndSwap(false, true) {
-		f.gate.settle.Store(nil)
+		f.gate.settle.CompareAndSwap(f.settler, nil)
 		f.workers.stop()
-		if err := unix.Unmount(f.cfg.Mount, 0); err != nil {
-			if err := unix.Unmount(f.cfg.Mount, unix.MNT_DETACH); err != nil && !errors.Is(err, unix.EINVAL) {
-				return fmt.Errorf("unmount %s: %w", f.cfg.Mount, err)
-			}
+	}
+	if err := unix.Unmount(f.cfg.Mount, 0); err == unix.EBUSY {
+		f.log.Warn("files are still open in the mount: detached", "mount", f.cfg.Mount)
+		if err := unix.Unmount(f.cfg.Mount, unix.MNT_DETACH); err != nil && err != unix.EINVAL {
+			return fmt.Errorf("unmount %s: %w", f.cfg.Mount, err)
 		}
+		return nil
+	} else if err != nil && err != unix.EINVAL {
+		return fmt.Errorf("unmount %s: %w", f.cfg.Mount, err)
 	}
 	select {
 	case <-f.done:
 		return nil
 	case <-ctx.Done():
-		return fmt.Errorf("unmount %s: detached; files are still open above it: %w", f.cfg.Mount, ctx.Err())
+		return fmt.Errorf("unmount %s: requests are still under way: %w", f.cfg.Mount, ctx.Err())
 	}
 }
 

@@ -88,6 +88,10 @@ func (f *FS) write(h *handle, owner uint64, data []byte, off int64) (int, error)
 		if err := f.keepsMode(h, data, off); err != nil {
 			return 0, err
 		}
+		// These took time: look again right before the write.
+		if !f.still(t) {
+			return 0, errFenced
+		}
 	}
 	n, err := pwrite(h.lower.fd, data, off)
 	if err != nil {
@@ -228,6 +232,9 @@ func (f *FS) truncate(n *node, in *fuse.SetAttrIn, size int64, t Ticket) error {
 		if err := n.db.mayWrite(owner, t); err != nil {
 			return err
 		}
+		if !f.still(t) {
+			return errFenced
+		}
 	}
 	err := f.truncateLower(n, in, size)
 	if err == nil && n.kind == KindJournal && size == 0 {
@@ -304,6 +311,9 @@ func (f *FS) unlink(name string) error {
 	if k == KindJournal {
 		if err := f.dbs.get(base).mayWrite(0, t); err != nil {
 			return err
+		}
+		if !f.still(t) {
+			return errFenced
 		}
 	}
 	if err := f.unlinkLower(name); err != nil {

@@ -83,10 +83,8 @@ func (f *FS) setLk(cancel <-chan struct{}, in *fuse.LkIn, wait bool) error {
 	if r.typ == unlocked {
 		return d.unlock(r.owner, r.slots)
 	}
-	if r.beginsRead() {
-		if err := d.pause.wait(f.workers.ctx, cancel); err != nil {
-			return err
-		}
+	if err := d.holdBack(f.workers.ctx, cancel, r); err != nil && !(wait && err == syscall.EAGAIN) {
+		return err
 	}
 	if !wait {
 		return d.tryLock(r)

@@ -102,10 +102,9 @@ func (f *FS) attr(n *node, out *fuse.Attr) error {
 	case n.kind == KindRoot:
 		err = unix.Fstatat(f.root, "", &st, unix.AT_EMPTY_PATH)
 	case n.kind.virtual():
-		text, ok := f.virtualText(n.kind)
-		if !ok {
-			return unix.ENOENT
-		}
+		// Whether it is there is find's business: one who has it open, or who
+		// has just created .primary.blocked, is answered all the same.
+		text, _ := f.virtualText(n.kind)
 		since := f.since
 		if s := f.cfg.State().Since; !s.IsZero() {
 			since = s

@@ -62,9 +62,7 @@ func (d *database) publish(t Ticket, owner uint64, h *handle) error {
 	if err != nil {
 		return err
 	}
-	if hook := d.fs.hooks.afterCommitFrame; hook != nil {
-		hook(d.name)
-	}
+	d.fs.hooks.afterCommitFrame.run(d.name)
 	if !d.fs.still(t) {
 		// Not published yet: it can still be a refusal instead of a doubt.
 		return d.refuseCommit(h)
@@ -81,9 +79,7 @@ func (d *database) publish(t Ticket, owner uint64, h *handle) error {
 	}
 	d.wal.published()
 	d.fs.count.published.Add(1)
-	if hook := d.fs.hooks.afterPublish; hook != nil {
-		hook(d.name)
-	}
+	d.fs.hooks.afterPublish.run(d.name)
 	return d.fs.secondLook(t)
 }
 
@@ -170,6 +166,9 @@ func (d *database) dropWrite(h *hold) error {
 	d.mu.Lock()
 	d.held[slotWrite] = unlocked
 	d.mu.Unlock()
+	if lowerGone(err) {
+		return nil // a LiteFS that is gone commits nothing
+	}
 	return err
 }
 

@@ -3,6 +3,7 @@ package fusefs
 import (
 	"context"
 	"errors"
+	"fmt"
 	"time"
 )
 
@@ -144,7 +145,7 @@ func (d *database) repair(ctx context.Context, free func()) {
 			return
 		}
 		d.fs.count.failed.Add(1)
-		d.fs.log.Warn("hot journal not rolled back yet", "db", d.name, "err", err)
+		d.fs.log.Warn("hot journal not rolled back yet", "db", d.name, "err", err, "locks", d.locks())
 		select {
 		case <-time.After(pause):
 		case <-ctx.Done():
@@ -165,4 +166,11 @@ func (f *FS) suspectAll(ctx context.Context) {
 			d.repairLater(d.pause.start())
 		}
 	}
+}
+
+// locks describes the lock table, for the log.
+func (d *database) locks() string {
+	d.mu.Lock()
+	defer d.mu.Unlock()
+	return fmt.Sprintf("%sbelow: %v", &d.table, d.held)
 }

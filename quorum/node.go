@@ -308,6 +308,7 @@ func (n *Node) StepDown(ctx context.Context) {
 	n.mu.Lock()
 	n.closing.Store(true)
 	g := n.grant
+	turn := n.loops
 	n.mu.Unlock()
 	n.poke()
 	n.wake()
@@ -320,11 +321,34 @@ func (n *Node) StepDown(ctx context.Context) {
 	if err := n.cfg.Fence(ctx); err != nil {
 		n.log.Error("gate did not drain at shutdown", "err", err)
 	}
-	if n.raft == nil || n.raft.State() != raft.Leader || len(n.servers()) < 2 {
-		return
+	if n.raft != nil && n.raft.State() == raft.Leader && len(n.servers()) > 1 {
+		if err := n.transfer(ctx, n.raft.LeadershipTransfer); err != nil {
+			n.log.Warn("leadership was not handed on at shutdown", "err", err)
+		}
 	}
-	if err := n.transfer(ctx, n.raft.LeadershipTransfer); err != nil {
-		n.log.Warn("leadership was not handed on at shutdown", "err", err)
+	if g != nil {
+		n.waitTold(ctx, turn)
+	}
+}
+
+// waitTold returns when LiteFS has heard that it is primary no more, or is late:
+// a renewal that finds nobody listening keeps it primary for a second longer
+// (store.go, monitorLeaseAsPrimary).
+func (n *Node) waitTold(ctx context.Context, turn uint64) {
+	ctx, cancel := context.WithTimeout(ctx, n.cfg.RenewWithin())
+	defer cancel()
+	for {
+		n.mu.Lock()
+		told, ch := n.loops != turn, n.looped
+		n.mu.Unlock()
+		if told {
+			return
+		}
+		select {
+		case <-ch:
+		case <-ctx.Done():
+			return
+		}
 	}
 }
 

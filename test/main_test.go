@@ -164,9 +164,24 @@ func writable(t *testing.T, nodes ...*cluster.Node) *cluster.Node {
 	return n
 }
 
+// inStep waits until all nodes stand where primary stands.
 func inStep(t *testing.T, primary *cluster.Node, c *cluster.Cluster) {
 	t.Helper()
 	require.NoError(t, cluster.WaitInStep(deadline(t), primary, c.Others(primary)...))
+}
+
+// allInStep is inStep with whichever node is primary. It is asked each time: a
+// busy machine may move leadership on.
+func allInStep(t *testing.T, c *cluster.Cluster) {
+	t.Helper()
+	eventually(t, "all nodes are in step", func() error {
+		for _, n := range c.Nodes {
+			if s, err := n.Status(); err == nil && s.Writable {
+				return cluster.InStep(n, c.Others(n)...)
+			}
+		}
+		return errors.New("no node is writable")
+	})
 }
 
 func appDB(n *cluster.Node) string { return filepath.Join(n.Fenced(), "app.db") }
@@ -176,7 +191,7 @@ func createDB(t *testing.T, c *cluster.Cluster, primary *cluster.Node, journal s
 	t.Helper()
 	_, err := primary.SQL(appDB(primary), "PRAGMA journal_mode="+journal, "CREATE TABLE acked (id TEXT PRIMARY KEY)")
 	require.NoError(t, err)
-	inStep(t, primary, c)
+	allInStep(t, c)
 }
 
 func insert(t *testing.T, n *cluster.Node, id string) {
@@ -207,9 +222,22 @@ func integrity(t *testing.T, nodes ...*cluster.Node) {
 	}
 }
 
-// moveTo makes target the primary, by fencing every other node meanwhile.
+// moveTo makes target the primary, by fencing every other node meanwhile. It
+// first waits until target is in step with the newest primary: one that is not
+// is rightly refused, and a fenced primary streams to nobody.
 func moveTo(t *testing.T, c *cluster.Cluster, target *cluster.Node) {
 	t.Helper()
+	eventually(t, target.Name+" is in step", func() error {
+		now, err := writable(t, c.Nodes...).Status()
+		if err != nil {
+			return err
+		}
+		s, err := target.Status()
+		if err == nil && (!s.InStep || s.Open != now.Open) {
+			err = fmt.Errorf("%s: in step %v with Open %d; the newest is %d", target.Name, s.InStep, s.Open, now.Open)
+		}
+		return err
+	})
 	for _, n := range c.Others(target) {
 		_, err := n.CLI("fence", "-reason", "leadership is moved to "+target.Name)
 		require.NoError(t, err)

@@ -61,7 +61,7 @@ func round(t *testing.T, c *cluster.Cluster, i int, kept map[string]bool) {
 	}
 	reads, err := reader.Finish()
 	require.NoError(t, err)
-	inStep(t, next, c)
+	allInStep(t, c)
 
 	first := ackedAfter(writers[next], cut)[0]
 	t.Logf("round %d: %s cut off, %s writable after %v", i, old.Name, next.Name, time.Duration(first.End-cut).Round(time.Millisecond))
@@ -75,7 +75,7 @@ func round(t *testing.T, c *cluster.Cluster, i int, kept map[string]bool) {
 	moveTo(t, c, old)
 	insert(t, old, fmt.Sprintf("back-%d", i))
 	kept[fmt.Sprintf("back-%d", i)] = true
-	inStep(t, old, c)
+	allInStep(t, c)
 	for _, n := range c.Nodes {
 		requireRows(t, n, kept)
 	}
@@ -176,7 +176,7 @@ func TestPartitionOneWay(t *testing.T) {
 			require.True(t, s.Fenced)
 			insert(t, next, "after")
 			require.NoError(t, old.Heal())
-			inStep(t, next, c)
+			allInStep(t, c)
 			require.True(t, rowsOf(t, old)["after"])
 			integrity(t, c.Nodes...)
 		})

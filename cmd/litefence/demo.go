@@ -65,14 +65,14 @@ func (o *demoOptions) complete() error {
 // demo runs the partition with the fence, then without it, and judges only the
 // first: the second shows what there is to fence against.
 func demo(ctx context.Context, o demoOptions) int {
-	fenced, err := runDemo(ctx, o, "with litefence: the application opens the fenced mount", (*cluster.Node).Fenced)
+	fenced, err := runDemo(ctx, o, "with litefence: the application opens the fenced mount", (*cluster.Node).Fenced, true)
 	if err != nil {
 		return demoFailed(ctx, err)
 	}
 	broken := fenced.broken()
 	fenced.print(os.Stdout)
 	if o.compare {
-		direct, err := runDemo(ctx, o, "for comparison: the same partition, the application writes straight to LiteFS (litefence still elects)", (*cluster.Node).Lower)
+		direct, err := runDemo(ctx, o, "for comparison: the same partition, the application writes straight to LiteFS (litefence still elects)", (*cluster.Node).Lower, false)
 		if err != nil {
 			return demoFailed(ctx, err)
 		}
@@ -104,8 +104,9 @@ func demoFailed(ctx context.Context, err error) int {
 }
 
 // runDemo is one partition from an empty cluster to the verdict. The cluster
-// is gone when it returns, whatever happened.
-func runDemo(ctx context.Context, o demoOptions, title string, mount func(*cluster.Node) string) (v *verdict, err error) {
+// is gone when it returns, whatever happened; its logs are shown first where
+// it failed, or broke a promise that it is judged by.
+func runDemo(ctx context.Context, o demoOptions, title string, mount func(*cluster.Node) string, judged bool) (v *verdict, err error) {
 	fmt.Printf("\n== %s\n", title)
 	self, err := os.Executable()
 	if err != nil {
@@ -127,5 +128,8 @@ func runDemo(ctx context.Context, o demoOptions, title string, mount func(*clust
 	if err := s.run(ctx); err != nil {
 		return nil, err
 	}
-	return s.judge(), nil
+	if v = s.judge(); judged && len(v.broken()) > 0 {
+		c.DumpLogs(os.Stderr, o.keepLogs)
+	}
+	return v, nil
 }

@@ -28,7 +28,8 @@ type Status struct {
 	State             string              `json:"state"`
 	LastHeartbeatFrom map[string]*float64 `json:"last_heartbeat_from"`
 	Positions         map[string]string   `json:"positions"` // database -> txid/checksum
-	InStep            bool                `json:"in_step"`
+	InStep            bool                `json:"in_step"`   // with the newest Open that this node knows
+	Open              uint64              `json:"open"`      // raft index of that Open
 	Peers             []json.RawMessage   `json:"peers"`
 }
 
@@ -105,31 +106,35 @@ func WaitWritable(ctx context.Context, nodes ...*Node) (found *Node, err error) 
 	return found, err
 }
 
-// WaitInStep waits until every one of nodes stands where primary stands. It
-// ends only when nobody writes for a moment.
+// WaitInStep waits until every one of nodes is a replica that stands where
+// primary stands, and may become primary itself. It ends only when nobody
+// writes for a moment.
 func WaitInStep(ctx context.Context, primary *Node, nodes ...*Node) error {
-	return WaitFor(ctx, func() error {
-		want, err := primary.Status()
+	return WaitFor(ctx, func() error { return InStep(primary, nodes...) })
+}
+
+// InStep looks once for what WaitInStep waits for.
+func InStep(primary *Node, nodes ...*Node) error {
+	want, err := primary.Status()
+	if err != nil {
+		return err
+	}
+	if len(want.Positions) == 0 {
+		return fmt.Errorf("%s has no database", primary.Name)
+	}
+	for _, n := range nodes {
+		s, err := n.Status()
 		if err != nil {
 			return err
 		}
-		if len(want.Positions) == 0 {
-			return fmt.Errorf("%s has no database", primary.Name)
+		if n != primary && (s.Role != "replica" || !s.InStep || s.Open != want.Open) {
+			return fmt.Errorf("%s is %s (%s), in step %v with Open %d; want a replica in step with Open %d", n.Name, s.Role, s.Reason, s.InStep, s.Open, want.Open)
 		}
-		for _, n := range nodes {
-			s, err := n.Status()
-			if err != nil {
-				return err
-			}
-			if n != primary && s.Role != "replica" {
-				return fmt.Errorf("%s is %s (%s), not a replica", n.Name, s.Role, s.Reason)
-			}
-			for db, pos := range want.Positions {
-				if s.Positions[db] != pos {
-					return fmt.Errorf("%s: %s stands at %q, on %s at %q", n.Name, db, s.Positions[db], primary.Name, pos)
-				}
+		for db, pos := range want.Positions {
+			if s.Positions[db] != pos {
+				return fmt.Errorf("%s: %s stands at %q, on %s at %q", n.Name, db, s.Positions[db], primary.Name, pos)
 			}
 		}
-		return nil
-	})
+	}
+	return nil
 }
