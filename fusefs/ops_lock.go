@@ -2,8 +2,6 @@ package fusefs
 
 import (
 	"context"
-	"runtime"
-	"sync/atomic"
 	"syscall"
 	"time"
 
@@ -153,37 +151,46 @@ func (f *FS) setLockBelow(cancel <-chan struct{}, in *fuse.LkIn, wait bool) erro
 		_, err := retry(func() (int, error) { return 0, unix.FcntlFlock(uintptr(h.lower.fd), unix.F_SETLK, &lk) })
 		return err
 	}
-	return waitBelow(cancel, func() error { return unix.FcntlFlock(uintptr(h.lower.fd), unix.F_SETLKW, &lk) })
+	return waitBelow(cancel, h.lower.fd, func() error { return unix.FcntlFlock(uintptr(h.lower.fd), unix.F_SETLKW, &lk) })
 }
 
-// waitBelow runs a system call that may wait in LiteFS, on a thread of its own
-// that a signal can reach: with it the kernel sends LiteFS an INTERRUPT, and
-// LiteFS answers EINTR. Without the signal an application that gave up would
-// wait for LiteFS's timeout.
-func waitBelow(cancel <-chan struct{}, call func() error) error {
-	var tid atomic.Int64
+// errRestart is the kernel's ERESTARTSYS: what fuse_setlk makes of LiteFS's
+// EINTR (linux fs/fuse/file.c), and nobody hides where no signal is due.
+const errRestart = syscall.Errno(512)
+
+// waitBelow runs a lock call that may wait in LiteFS. To end it early LiteFS
+// is sent a FLUSH, by the close of a duplicate, upon which it gives up
+// (fuse/lock_node.go, unlockHalt). A signal would not do: the kernel restarts
+// an interrupted lock call, because Go's handlers are SA_RESTART.
+func waitBelow(cancel <-chan struct{}, fd int, call func() error) error {
 	result := make(chan error, 1)
-	go func() {
-		runtime.LockOSThread()
-		defer runtime.UnlockOSThread()
-		tid.Store(int64(unix.Gettid()))
-		result <- call()
-	}()
+	go func() { result <- call() }()
 	select {
 	case err := <-result:
 		return err
 	case <-cancel:
 	}
-	tick := time.NewTicker(10 * time.Millisecond)
+	// Again and again: the first may come before the call has reached LiteFS.
+	tick := time.NewTicker(20 * time.Millisecond)
 	defer tick.Stop()
 	for {
+		_ = flushLower(fd)
 		select {
 		case err := <-result:
+			if err == errRestart {
+				err = syscall.EINTR
+			}
 			return err
 		case <-tick.C:
-			if t := tid.Load(); t != 0 {
-				_ = unix.Tgkill(unix.Getpid(), int(t), unix.SIGURG)
-			}
 		}
 	}
+}
+
+// flushLower makes the kernel send LiteFS a FLUSH for fd.
+func flushLower(fd int) error {
+	dup, err := unix.FcntlInt(uintptr(fd), unix.F_DUPFD_CLOEXEC, 0)
+	if err != nil {
+		return err
+	}
+	return unix.Close(dup)
 }

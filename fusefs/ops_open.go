@@ -168,10 +168,8 @@ func (f *rawFS) Flush(cancel <-chan struct{}, in *fuse.FlushIn) fuse.Status {
 	case KindDatabase, KindSHM:
 		h.node.db.releaseOwner(in.LockOwner, h.node.kind == KindSHM)
 	case KindLock:
-		// LiteFS drops its HALT lock at FLUSH; a duplicate's close sends one.
-		if fd, err := unix.FcntlInt(uintptr(h.lower.fd), unix.F_DUPFD_CLOEXEC, 0); err == nil {
-			return f.status(unix.Close(fd))
-		}
+		// LiteFS drops its HALT lock at FLUSH.
+		return f.status(flushLower(h.lower.fd))
 	}
 	return fuse.OK
 }

@@ -1,5 +1,12 @@
 package fusefs
 
+import (
+	"errors"
+	"os"
+
+	"golang.org/x/sys/unix"
+)
+
 // Preflight says, before anything is started, what Mount would refuse for
 // reasons that waiting does not mend: rights, kernel, device, mount point.
 func Preflight(lower, mount string) error {
@@ -11,3 +18,21 @@ func Preflight(lower, mount string) error {
 
 // CheckLower reports whether LiteFS is mounted at lower and answers.
 func CheckLower(lower string) error { return checkLower(lower) }
+
+// IsDead reports a mount of LiteFS at lower whose LiteFS is gone.
+func IsDead(lower string) bool {
+	m, err := mountAt(lower)
+	if err != nil || m == nil || m.source != "litefs" {
+		return false
+	}
+	_, err = os.Stat(lower)
+	return errors.Is(err, unix.ENOTCONN)
+}
+
+// LowerGone reports that the LiteFS under this mount is gone for good. It asks
+// LiteFS, and waits where LiteFS is stopped.
+func (f *FS) LowerGone() bool {
+	var st unix.Statfs_t
+	_, err := retry(func() (int, error) { return 0, unix.Fstatfs(f.root, &st) })
+	return errors.Is(err, unix.ENOTCONN)
+}

@@ -25,6 +25,7 @@ type grant struct {
 	isTaken  bool
 	hasLeft  bool
 	opened   bool
+	index    uint64 // of its Open in raft's log
 	ending   bool
 	renewed  int64 // boot time of LiteFS's last sign of life as primary
 }

@@ -186,6 +186,13 @@ func (l *lease) open(term, epoch uint64) error {
 	return nil
 }
 
+// isOpen reports whether an epoch is being extended.
+func (l *lease) isOpen() bool {
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	return l.epoch != 0
+}
+
 // shut stops extensions of the open epoch; the gate itself is fenced by the
 // caller. Commit points in flight go on under the deadline that they have.
 func (l *lease) shut() {

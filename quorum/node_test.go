@@ -98,6 +98,22 @@ func TestManualFenceHandsOnAndSticks(t *testing.T) {
 	require.NoError(t, again.SetFence(false, ""))
 }
 
+// With nobody in step to take over, a fenced leader keeps the role with its gate
+// shut: its stream is the only way in which anybody can come into step.
+func TestFenceWithoutHeirKeepsTheStream(t *testing.T) {
+	c := newCluster(t, 1, nil)
+	w := c.writer()
+	require.NoError(t, w.SetFence(true, "maintenance"))
+	require.False(t, w.gate.admits())
+	_, err := w.Serving()
+	require.NoError(t, err)
+	require.NoError(t, w.SetFence(false, ""))
+	eventually(t, "the gate opens again", w.gate.admits)
+	w.gate.mu.Lock()
+	defer w.gate.mu.Unlock()
+	require.Equal(t, w.gate.epochs[0], w.gate.epochs[len(w.gate.epochs)-1], "under the same Open")
+}
+
 func TestShutdownHandsOnWithoutWaiting(t *testing.T) {
 	c := newCluster(t, 3, nil)
 	old := c.writer()

@@ -220,7 +220,7 @@ func (n *Node) warnLost(pos policy.Positions) {
 
 func (n *Node) openGate(g *grant, index uint64) error {
 	n.mu.Lock()
-	g.opened = true
+	g.opened, g.index = true, index
 	blocked := g.ending || g.hasLeft || n.fence.On || n.closing.Load()
 	n.mu.Unlock()
 	if blocked {
@@ -294,9 +294,10 @@ func (n *Node) endReason(ctx context.Context, g *grant) policy.Reason {
 		return policy.ReasonNoLeader
 	case n.closing.Load():
 		return policy.ReasonShutdown
-	case n.fence.On && n.fence.Command:
-		return policy.ReasonCommand
-	case n.fence.On:
+	case n.fence.On && n.heirLocked():
+		if n.fence.Command {
+			return policy.ReasonCommand
+		}
 		return policy.ReasonManual
 	case g.hasLeft:
 		return policy.ReasonNoRole
@@ -306,6 +307,33 @@ func (n *Node) endReason(ctx context.Context, g *grant) policy.Reason {
 		return policy.ReasonLowerAbsent
 	}
 	return policy.ReasonNone
+}
+
+// heirLocked reports whether another node could take over from a fenced leader.
+// While there is none the role stays, with the gate shut: its stream to the
+// replicas is the only way in which one can come into step.
+func (n *Node) heirLocked() bool {
+	st := n.fsm.state()
+	for _, rec := range n.peerStates {
+		if rec.err == nil && rec.state.Marker == st.ref() && !rec.state.Positions.Behind(st.Held) {
+			return true
+		}
+	}
+	return false
+}
+
+// reopen opens the gate again after a fence that came and went within a grant.
+// It is the same Open: no Close has been appended.
+func (n *Node) reopen(g *grant) {
+	n.mu.Lock()
+	shut := g.opened && !g.ending && !n.fence.On && !n.closing.Load()
+	n.mu.Unlock()
+	if !shut || n.lease.isOpen() {
+		return
+	}
+	if err := n.openGate(g, g.index); err != nil {
+		n.log.Warn("gate not opened again", "err", err)
+	}
 }
 
 // keep watches an open grant until it has to end.
@@ -319,6 +347,7 @@ func (n *Node) keep(ctx context.Context, g *grant) policy.Reason {
 		if reason := n.endReason(ctx, g); reason != policy.ReasonNone {
 			return reason
 		}
+		n.reopen(g)
 		select {
 		case <-ctx.Done():
 		case <-g.left:

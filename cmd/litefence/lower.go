@@ -2,22 +2,65 @@ package main
 
 import (
 	"context"
+	"errors"
 	"fmt"
 	"time"
+
+	"golang.org/x/sys/unix"
 
 	"github.com/litefence/litefence/fusefs"
 )
 
-// startLiteFS starts litefs.command, where it is set.
-func (d *daemon) startLiteFS() (err error) {
+const (
+	lowerTick    = 100 * time.Millisecond
+	restartPause = time.Second // between two starts of litefs.command
+	detachWithin = 2 * time.Second
+)
+
+// errLate is the cause of a context that waited for LiteFS's mount too long.
+var errLate = errors.New("LiteFS's mount did not come in time")
+
+// startLiteFS starts litefs.command, where it is set, and keeps it running.
+func (d *daemon) startLiteFS() error {
 	if len(d.cfg.LiteFS.Command) == 0 {
 		return nil
 	}
-	if d.litefs, err = startChild(d.cfg.LiteFS.Command); err != nil {
+	c, err := startChild(d.cfg.LiteFS.Command)
+	if err != nil {
 		return fmt.Errorf("litefs.command: %w", err)
 	}
-	d.defers(d.litefs.stop)
+	d.litefs.Store(c)
+	ctx, cancel := context.WithCancel(context.Background())
+	done := make(chan struct{})
+	go func() { defer close(done); d.superviseLiteFS(ctx) }()
+	d.defers(func(stop context.Context) {
+		cancel()
+		<-done
+		d.litefs.Load().stop(stop)
+	})
 	return nil
+}
+
+func (d *daemon) superviseLiteFS(ctx context.Context) {
+	for {
+		c := d.litefs.Load()
+		select {
+		case <-ctx.Done():
+			return
+		case <-c.exited():
+		}
+		d.log.Error("litefs.command has ended; starting it again", "exit_code", c.code())
+		select {
+		case <-ctx.Done():
+			return
+		case <-time.After(restartPause):
+		}
+		if c, err := startChild(d.cfg.LiteFS.Command); err == nil {
+			d.litefs.Store(c)
+		} else {
+			d.log.Error("litefs.command", "err", err)
+		}
+	}
 }
 
 // startApp starts the application behind --, where one is given.
@@ -32,32 +75,105 @@ func (d *daemon) startApp() (err error) {
 	return nil
 }
 
-// waitLower returns when LiteFS is mounted at fence.lower.
+// mountAnew waits for LiteFS's mount and lays the fenced mount over it.
+func (d *daemon) mountAnew(ctx context.Context) error {
+	if err := d.waitLower(ctx); err != nil {
+		return err
+	}
+	d.freeHaltLocks(ctx)
+	m, err := fusefs.Mount(d.mountConfig())
+	if err != nil {
+		return notReadyError(err)
+	}
+	d.fs = m
+	d.mounted.Store(m)
+	m.NotifyState()
+	d.log.Info("mounted", "lower", d.cfg.Fence.Lower, "mount", d.cfg.Fence.Mount)
+	return nil
+}
+
+// replaceMount takes the mount over a dead LiteFS away, with LiteFS's own dead
+// mount, which would keep it from starting again, and mounts over the next.
+func (d *daemon) replaceMount(ctx context.Context) error {
+	d.log.Error("LiteFS's mount is gone; mounting anew when it is back", "lower", d.cfg.Fence.Lower)
+	d.mounted.Store(nil)
+	limit, cancel := context.WithTimeout(ctx, detachWithin)
+	defer cancel()
+	// Handles of the old mount stay dead; files that are still open above it do
+	// not keep the new one waiting.
+	if err := d.fs.Unmount(limit); err != nil {
+		d.log.Warn("old mount", "err", err)
+	}
+	for {
+		err := d.mountAnew(ctx)
+		if err == nil || ctx.Err() != nil {
+			return nil
+		}
+		d.log.Warn("not mounted yet", "err", err)
+		select {
+		case <-ctx.Done():
+			return nil
+		case <-time.After(restartPause):
+		}
+	}
+}
+
+// waitLower returns when LiteFS is mounted at fence.lower. A dead mount there is
+// detached.
 func (d *daemon) waitLower(ctx context.Context) error {
-	late := time.NewTimer(d.lowerTimeout)
-	defer late.Stop()
-	tick := time.NewTicker(50 * time.Millisecond)
+	tick := time.NewTicker(lowerTick)
 	defer tick.Stop()
-	said := false
+	said := ""
 	for {
 		err := fusefs.CheckLower(d.cfg.Fence.Lower)
 		if err == nil {
 			return nil
 		}
-		if !said {
-			d.log.Info("waiting for LiteFS", "lower", d.cfg.Fence.Lower, "because", err)
-			said = true
+		if fusefs.IsDead(d.cfg.Fence.Lower) {
+			d.log.Info("detaching LiteFS's dead mount", "lower", d.cfg.Fence.Lower)
+			_ = unix.Unmount(d.cfg.Fence.Lower, unix.MNT_DETACH)
+			continue
+		}
+		if said != err.Error() {
+			said = err.Error()
+			d.log.Info("waiting for LiteFS", "because", err)
 		}
 		select {
 		case <-ctx.Done():
+			if context.Cause(ctx) == errLate {
+				return notReadyError(fmt.Errorf("fence.lower: %w", err))
+			}
 			return ctx.Err()
 		case err := <-d.node.Fatal():
 			return usageError(err)
-		case <-d.litefs.exited():
-			return notReadyError(fmt.Errorf("litefs.command ended with exit code %d before its mount was there", d.litefs.code()))
-		case <-late.C:
-			return notReadyError(fmt.Errorf("fence.lower: %w", err))
 		case <-tick.C:
 		}
 	}
+}
+
+// lowerDead is closed when LiteFS's mount, as the present fenced mount holds
+// it, answers no more because LiteFS is gone.
+func (d *daemon) lowerDead() <-chan struct{} {
+	if d.watched == d.fs {
+		return d.dead
+	}
+	dead := make(chan struct{})
+	d.watched, d.dead = d.fs, dead
+	m := d.fs
+	go func() {
+		tick := time.NewTicker(lowerTick)
+		defer tick.Stop()
+		for {
+			select {
+			case <-m.Done():
+				return
+			case <-tick.C:
+			}
+			if m.LowerGone() { // may hang while LiteFS is stopped; nobody waits for it
+				close(dead)
+				return
+			}
+		}
+	}()
+	return dead
 }

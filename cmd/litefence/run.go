@@ -60,9 +60,11 @@ type daemon struct {
 	node     *quorum.Node
 	relay    *litefs.Relay
 	endpoint *litefs.Endpoint
-	fs       *fusefs.FS
+	fs       *fusefs.FS // the present mount; changed by wait's goroutine alone
+	watched  *fusefs.FS // whose lower mount dead speaks of
+	dead     <-chan struct{}
 	mounted  atomic.Pointer[fusefs.FS] // fs, for callbacks
-	litefs   *child
+	litefs   atomic.Pointer[child]
 	appChild *child
 	undo     []func(context.Context) // in order of creation; run in reverse
 }
@@ -141,10 +143,10 @@ func (d *daemon) start(ctx context.Context) error {
 		return notReadyError(err)
 	}
 	d.defers(func(ctx context.Context) { d.logged("lease endpoint", d.endpoint.Close(ctx)) })
-	if err := d.serveAdmin(); err != nil {
+	if err := d.node.Start(d.relay.PeerHandler()); err != nil {
 		return notReadyError(err)
 	}
-	if err := d.node.Start(d.relay.PeerHandler()); err != nil {
+	if err := d.serveAdmin(); err != nil {
 		return notReadyError(err)
 	}
 	if err := d.node.CheckPeers(); err != nil {
@@ -155,18 +157,16 @@ func (d *daemon) start(ctx context.Context) error {
 	if err := d.startLiteFS(); err != nil {
 		return usageError(err)
 	}
-	if err := d.waitLower(ctx); err != nil {
+	late, cancel := context.WithTimeoutCause(ctx, d.lowerTimeout, errLate)
+	defer cancel()
+	if err := d.mountAnew(late); err != nil {
 		return err
 	}
-	d.freeHaltLocks(ctx)
-	d.fs, err = fusefs.Mount(d.mountConfig())
-	if err != nil {
-		return notReadyError(err)
-	}
-	d.defers(func(ctx context.Context) { d.logged("unmount", d.fs.Unmount(ctx)) })
-	d.mounted.Store(d.fs)
-	d.fs.NotifyState()
-	d.log.Info("mounted", "lower", cfg.Fence.Lower, "mount", cfg.Fence.Mount)
+	d.defers(func(ctx context.Context) {
+		if d.fs != nil {
+			d.logged("unmount", d.fs.Unmount(ctx))
+		}
+	})
 
 	// From here on the way down begins with the gate: drain, key, leadership.
 	d.defers(d.node.StepDown)
@@ -191,17 +191,26 @@ func (d *daemon) announce() {
 	}
 }
 
-// wait returns when the daemon has to end.
+// wait returns when the daemon has to end. Until then it mounts anew whenever
+// LiteFS has died below, and starts LiteFS again where that is its to do.
 func (d *daemon) wait(ctx context.Context) (int, error) {
-	select {
-	case <-ctx.Done():
-		return exitDone, nil
-	case err := <-d.node.Fatal():
-		return 0, usageError(err)
-	case <-d.fs.Done():
-		return 0, fmt.Errorf("%s was unmounted by somebody else", d.cfg.Fence.Mount)
-	case <-d.appChild.exited():
-		return d.appChild.code(), nil
+	for {
+		select {
+		case <-ctx.Done():
+			return exitDone, nil
+		case err := <-d.node.Fatal():
+			return 0, usageError(err)
+		case <-d.appChild.exited():
+			return d.appChild.code(), nil
+		case <-d.fs.Done():
+			if fusefs.CheckLower(d.cfg.Fence.Lower) == nil {
+				return 0, fmt.Errorf("%s was unmounted by somebody else", d.cfg.Fence.Mount)
+			}
+		case <-d.lowerDead():
+		}
+		if err := d.replaceMount(ctx); err != nil {
+			return 0, err
+		}
 	}
 }
 
