@@ -86,12 +86,12 @@ func Mount(cfg Config) (*FS, error) {
 	f.files.init()
 	f.dbs.init(f)
 	f.workers.init()
+	settle := f.settle
+	f.settler = &settle
 	if err := f.serve(); err != nil {
 		_ = unix.Close(root)
 		return nil, err
 	}
-	settle := f.settle
-	f.settler = &settle
 	f.gate.settle.Store(f.settler)
 	f.workers.do(f.notifyLoop)
 	f.workers.do(f.suspectAll)
@@ -220,6 +220,7 @@ func (f *FS) Done() <-chan struct{} { return f.done }
 // ended runs once, after the last request was answered.
 func (f *FS) ended() {
 	f.gone.Store(true)
+	f.gate.settle.CompareAndSwap(f.settler, nil)
 	f.workers.stop()
 	f.nodes.closeAll()
 	f.dbs.closeAll()

@@ -82,6 +82,7 @@ type Node struct {
 	lease *lease
 	fsm   *fsm
 	raft  *raft.Raft
+	live  atomic.Pointer[raft.Raft] // raft, for what raft itself may call while it starts
 	http  *http.Server
 	relay http.Handler
 	peers *peerClient
@@ -186,12 +187,13 @@ func (n *Node) Start(relay http.Handler) error {
 	})
 	n.trans = newTransport(inner, n.clock, n.lease)
 	n.trans.admitted, n.trans.heard, n.trans.rtt = n.joined.Load, n.noteHeard, n.noteRTT
-	n.serveHTTP()
 	r, err := raft.NewRaft(n.raftConfig(), n.fsm, n.store.bolt, n.store.bolt, n.store.snapshots, n.trans)
 	if err != nil {
 		return fmt.Errorf("raft does not start on %s: %w; restore the directory, or move it away to start this node empty", n.cfg.DataDir, err)
 	}
 	n.raft = r
+	n.live.Store(r)
+	n.serveHTTP()
 	n.joined.Store(len(n.servers()) > 0)
 	n.trans.start()
 	n.goes(n.watchPeers)
@@ -233,7 +235,11 @@ func (n *Node) Fatal() <-chan error { return n.fatal }
 
 // servers returns raft's latest configuration.
 func (n *Node) servers() []raft.Server {
-	f := n.raft.GetConfiguration()
+	r := n.live.Load()
+	if r == nil {
+		return nil
+	}
+	f := r.GetConfiguration()
 	if f.Error() != nil {
 		return nil
 	}
@@ -241,9 +247,6 @@ func (n *Node) servers() []raft.Server {
 }
 
 func (n *Node) voters() (ids []raft.ServerID, self bool) {
-	if n.raft == nil {
-		return nil, false
-	}
 	for _, s := range n.servers() {
 		if s.Suffrage == raft.Voter {
 			ids = append(ids, s.ID)

@@ -190,10 +190,6 @@ func (n *Node) peerState(ctx context.Context) PeerState {
 		Name: n.cfg.Name, RaftID: string(n.raftID()), Version: n.cfg.Version,
 		Heartbeat: n.cfg.HeartbeatTimeout, Lease: n.cfg.Lease,
 	}
-	if n.raft == nil {
-		s.Empty = true
-		return s
-	}
 	for _, m := range n.servers() {
 		s.Members = append(s.Members, string(m.ID))
 	}

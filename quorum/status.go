@@ -216,7 +216,9 @@ func (n *Node) fenceStateLocked(st state) policy.FenceState {
 		Fenced: !n.verdict.Admit, Reason: n.verdict.Reason, Since: n.since,
 		Term: n.followed.term, Node: n.cfg.Name,
 	}
-	if st.Newest.Kind == KindOpen && st.Open.Term == n.followed.term && st.Open.RaftID == string(n.followed.id) {
+	// A fenced node never names itself: a program that read it would write here.
+	if st.Newest.Kind == KindOpen && st.Open.Term == n.followed.term && st.Open.RaftID == string(n.followed.id) &&
+		(n.followed.id != n.raftID() || !fs.Fenced) {
 		fs.Primary = st.Open.Hostname
 	}
 	return fs
