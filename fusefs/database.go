@@ -2,6 +2,8 @@ package fusefs
 
 import (
 	"context"
+	"maps"
+	"slices"
 	"sync"
 	"sync/atomic"
 
@@ -52,9 +54,10 @@ type deadness struct{ reads, writes bool }
 
 // databaseTable holds the databases by name.
 type databaseTable struct {
-	fs *FS
-	mu sync.Mutex
-	m  map[string]*database
+	fs  *FS
+	mu  sync.Mutex
+	m   map[string]*database
+	old []*database // of a LiteFS that died; what they held is gone
 }
 
 func (t *databaseTable) init(f *FS) { t.fs, t.m = f, map[string]*database{} }
@@ -80,10 +83,22 @@ func (t *databaseTable) all() []*database {
 	return list
 }
 
+// renew begins anew with no database, over a new LiteFS, and returns the old
+// ones, which go on under their open handles.
+func (t *databaseTable) renew() []*database {
+	t.mu.Lock()
+	defer t.mu.Unlock()
+	old := slices.Collect(maps.Values(t.m))
+	t.old = append(t.old, old...)
+	t.m = map[string]*database{}
+	return old
+}
+
 // closeAll closes every lower file once the mount has ended. What is still
 // locked below goes with them.
 func (t *databaseTable) closeAll() {
-	for _, d := range t.all() {
+	t.renew()
+	for _, d := range t.old {
 		d.mu.Lock()
 		for _, l := range append(d.retired, d.file, d.shmLocks, d.pos) {
 			l.release()

@@ -16,7 +16,7 @@ type lowerFile struct {
 
 func (f *FS) openLower(name string, flags int) (*lowerFile, error) {
 	fd, err := retry(func() (int, error) {
-		return unix.Openat(f.root, name, flags|unix.O_CLOEXEC|unix.O_NOFOLLOW, 0o666)
+		return unix.Openat(f.rootFD(), name, flags|unix.O_CLOEXEC|unix.O_NOFOLLOW, 0o666)
 	})
 	if err != nil {
 		return nil, err
@@ -59,7 +59,7 @@ func fstat(fd int) (st unix.Stat_t, err error) {
 
 func (f *FS) statLower(name string) (st unix.Stat_t, err error) {
 	_, err = retry(func() (int, error) {
-		return 0, unix.Fstatat(f.root, name, &st, unix.AT_SYMLINK_NOFOLLOW)
+		return 0, unix.Fstatat(f.rootFD(), name, &st, unix.AT_SYMLINK_NOFOLLOW)
 	})
 	return st, err
 }

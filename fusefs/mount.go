@@ -50,7 +50,7 @@ type FS struct {
 	gate   *Gate
 	log    *slog.Logger
 	server *fuse.Server
-	root   int // O_PATH descriptor of the lower mount's root
+	lower  lowerRoot
 	nodes  nodeTable
 	files  handleTable
 	dbs    databaseTable
@@ -79,9 +79,10 @@ func Mount(cfg Config) (*FS, error) {
 		return nil, fmt.Errorf("lower %s: %w", cfg.Lower, err)
 	}
 	f := &FS{
-		cfg: cfg, gate: cfg.Gate, log: cfg.Log, root: root, since: time.Now(),
+		cfg: cfg, gate: cfg.Gate, log: cfg.Log, since: time.Now(),
 		done: make(chan struct{}), notify: make(chan struct{}, 1),
 	}
+	f.lower.set(root)
 	f.nodes.init()
 	f.files.init()
 	f.dbs.init(f)
@@ -224,6 +225,6 @@ func (f *FS) ended() {
 	f.workers.stop()
 	f.nodes.closeAll()
 	f.dbs.closeAll()
-	_ = unix.Close(f.root)
+	f.lower.closeAll()
 	close(f.done)
 }

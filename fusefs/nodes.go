@@ -65,6 +65,13 @@ func (t *nodeTable) lookup(name string, kind Kind, db *database, m *memory, fres
 	return n
 }
 
+// renew takes all names from their nodes, which live on under their ids.
+func (t *nodeTable) renew() {
+	t.mu.Lock()
+	defer t.mu.Unlock()
+	clear(t.byName)
+}
+
 // drop takes the name from its node, which lives on under its id.
 func (t *nodeTable) drop(name string) {
 	t.mu.Lock()

@@ -16,7 +16,7 @@ type entry struct {
 // listLower returns the names in the LiteFS mount.
 func (f *FS) listLower() ([]string, error) {
 	fd, err := retry(func() (int, error) {
-		return unix.Openat(f.root, ".", unix.O_RDONLY|unix.O_DIRECTORY|unix.O_CLOEXEC, 0)
+		return unix.Openat(f.rootFD(), ".", unix.O_RDONLY|unix.O_DIRECTORY|unix.O_CLOEXEC, 0)
 	})
 	if err != nil {
 		return nil, err

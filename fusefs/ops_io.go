@@ -274,12 +274,12 @@ func (f *FS) setOther(n *node, in *fuse.SetAttrIn) error {
 		name = "."
 	}
 	if mode, ok := in.GetMode(); ok {
-		return unix.Fchmodat(f.root, name, mode, flags)
+		return unix.Fchmodat(f.rootFD(), name, mode, flags)
 	}
 	uid, uok := in.GetUID()
 	gid, gok := in.GetGID()
 	if uok || gok {
-		return unix.Fchownat(f.root, name, int(int32(uid)), int(int32(gid)), flags)
+		return unix.Fchownat(f.rootFD(), name, int(int32(uid)), int(int32(gid)), flags)
 	}
 	return nil // times: LiteFS shows its own
 }
@@ -353,7 +353,7 @@ func (f *FS) unlinkWAL(name string, d *database) error {
 }
 
 func (f *FS) unlinkLower(name string) error {
-	_, err := retry(func() (int, error) { return 0, unix.Unlinkat(f.root, name, 0) })
+	_, err := retry(func() (int, error) { return 0, unix.Unlinkat(f.rootFD(), name, 0) })
 	if err == nil {
 		f.nodes.drop(name)
 	}

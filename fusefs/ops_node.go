@@ -100,7 +100,7 @@ func (f *FS) attr(n *node, out *fuse.Attr) error {
 	var err error
 	switch {
 	case n.kind == KindRoot:
-		err = unix.Fstatat(f.root, "", &st, unix.AT_EMPTY_PATH)
+		err = unix.Fstatat(f.rootFD(), "", &st, unix.AT_EMPTY_PATH)
 	case n.kind.virtual():
 		// Whether it is there is find's business: one who has it open, or who
 		// has just created .primary.blocked, is answered all the same.
@@ -153,7 +153,7 @@ func fillAttr(n *node, st *unix.Stat_t, out *fuse.Attr) {
 
 func (f *rawFS) StatFs(cancel <-chan struct{}, in *fuse.InHeader, out *fuse.StatfsOut) fuse.Status {
 	var st unix.Statfs_t
-	if err := unix.Fstatfs(f.root, &st); err != nil {
+	if err := unix.Fstatfs(f.rootFD(), &st); err != nil {
 		return f.status(err)
 	}
 	*out = fuse.StatfsOut{

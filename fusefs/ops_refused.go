@@ -27,19 +27,19 @@ func (f *FS) guardName(name string, op func() error) fuse.Status {
 }
 
 func (f *rawFS) Mkdir(cancel <-chan struct{}, in *fuse.MkdirIn, name string, out *fuse.EntryOut) fuse.Status {
-	return f.guardName(name, func() error { return refusedBelow(unix.Mkdirat(f.root, name, in.Mode)) })
+	return f.guardName(name, func() error { return refusedBelow(unix.Mkdirat(f.rootFD(), name, in.Mode)) })
 }
 
 func (f *rawFS) Rmdir(cancel <-chan struct{}, in *fuse.InHeader, name string) fuse.Status {
-	return f.guardName(name, func() error { return refusedBelow(unix.Unlinkat(f.root, name, unix.AT_REMOVEDIR)) })
+	return f.guardName(name, func() error { return refusedBelow(unix.Unlinkat(f.rootFD(), name, unix.AT_REMOVEDIR)) })
 }
 
 func (f *rawFS) Mknod(cancel <-chan struct{}, in *fuse.MknodIn, name string, out *fuse.EntryOut) fuse.Status {
-	return f.guardName(name, func() error { return refusedBelow(unix.Mknodat(f.root, name, in.Mode, int(in.Rdev))) })
+	return f.guardName(name, func() error { return refusedBelow(unix.Mknodat(f.rootFD(), name, in.Mode, int(in.Rdev))) })
 }
 
 func (f *rawFS) Symlink(cancel <-chan struct{}, in *fuse.InHeader, to, name string, out *fuse.EntryOut) fuse.Status {
-	return f.guardName(name, func() error { return refusedBelow(unix.Symlinkat(to, f.root, name)) })
+	return f.guardName(name, func() error { return refusedBelow(unix.Symlinkat(to, f.rootFD(), name)) })
 }
 
 func (f *rawFS) Link(cancel <-chan struct{}, in *fuse.LinkIn, name string, out *fuse.EntryOut) fuse.Status {
@@ -50,7 +50,7 @@ func (f *rawFS) Link(cancel <-chan struct{}, in *fuse.LinkIn, name string, out *
 	if n.kind.virtual() {
 		return fuse.EACCES
 	}
-	return f.guardName(name, func() error { return refusedBelow(unix.Linkat(f.root, n.name, f.root, name, 0)) })
+	return f.guardName(name, func() error { return refusedBelow(unix.Linkat(f.rootFD(), n.name, f.rootFD(), name, 0)) })
 }
 
 // refusedBelow turns a success that LiteFS 0.5 never gives into an error: we

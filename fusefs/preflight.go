@@ -33,6 +33,6 @@ func IsDead(lower string) bool {
 // LiteFS, and waits where LiteFS is stopped.
 func (f *FS) LowerGone() bool {
 	var st unix.Statfs_t
-	_, err := retry(func() (int, error) { return 0, unix.Fstatfs(f.root, &st) })
+	_, err := retry(func() (int, error) { return 0, unix.Fstatfs(f.rootFD(), &st) })
 	return errors.Is(err, unix.ENOTCONN)
 }

@@ -108,7 +108,7 @@ func (f *rawFS) Rename(cancel <-chan struct{}, in *fuse.RenameIn, from, to strin
 		return fuse.EACCES
 	}
 	return f.status(f.guard(a, func() error {
-		return unix.Renameat2(f.root, from, f.root, to, uint(in.Flags))
+		return unix.Renameat2(f.rootFD(), from, f.rootFD(), to, uint(in.Flags))
 	}))
 }
 

@@ -14,7 +14,6 @@ import (
 const (
 	lowerTick    = 100 * time.Millisecond
 	restartPause = time.Second // between two starts of litefs.command
-	detachWithin = 2 * time.Second
 )
 
 // errLate is the cause of a context that waited for LiteFS's mount too long.
@@ -75,8 +74,8 @@ func (d *daemon) startApp() (err error) {
 	return nil
 }
 
-// mountAnew waits for LiteFS's mount and lays the fenced mount over it.
-func (d *daemon) mountAnew(ctx context.Context) error {
+// mountLower waits for LiteFS's mount and lays the fenced mount over it.
+func (d *daemon) mountLower(ctx context.Context) error {
 	if err := d.waitLower(ctx); err != nil {
 		return err
 	}
@@ -92,29 +91,22 @@ func (d *daemon) mountAnew(ctx context.Context) error {
 	return nil
 }
 
-// replaceMount takes the mount over a dead LiteFS away, with LiteFS's own dead
-// mount, which would keep it from starting again, and mounts over the next.
-func (d *daemon) replaceMount(ctx context.Context) error {
-	d.log.Error("LiteFS's mount is gone; mounting anew when it is back", "lower", d.cfg.Fence.Lower)
-	d.mounted.Store(nil)
-	limit, cancel := context.WithTimeout(ctx, detachWithin)
-	defer cancel()
-	// Handles of the old mount stay dead; files that are still open above it do
-	// not keep the new one waiting.
-	if err := d.fs.Unmount(limit); err != nil {
-		d.log.Warn("old mount", "err", err)
-	}
+// replaceLower waits until a LiteFS that has died is mounted again, and puts the
+// fenced mount over that one. Its old mount is detached: it would keep LiteFS
+// from starting.
+func (d *daemon) replaceLower(ctx context.Context) error {
+	d.log.Error("LiteFS's mount is gone; what is open above it stays dead", "lower", d.cfg.Fence.Lower)
 	for {
-		err := d.mountAnew(ctx)
-		if err == nil || ctx.Err() != nil {
+		if err := d.waitLower(ctx); err != nil {
+			return err
+		}
+		err := d.fs.Relower()
+		if err == nil {
+			d.freeHaltLocks(ctx)
+			d.log.Info("over LiteFS's new mount", "lower", d.cfg.Fence.Lower, "mount", d.cfg.Fence.Mount)
 			return nil
 		}
-		d.log.Warn("not mounted yet", "err", err)
-		select {
-		case <-ctx.Done():
-			return nil
-		case <-time.After(restartPause):
-		}
+		d.log.Warn("LiteFS's new mount", "err", err)
 	}
 }
 
@@ -151,14 +143,10 @@ func (d *daemon) waitLower(ctx context.Context) error {
 	}
 }
 
-// lowerDead is closed when LiteFS's mount, as the present fenced mount holds
-// it, answers no more because LiteFS is gone.
-func (d *daemon) lowerDead() <-chan struct{} {
-	if d.watched == d.fs {
-		return d.dead
-	}
+// watchLower returns a channel that is closed when the LiteFS under the mount
+// is gone for good.
+func (d *daemon) watchLower() <-chan struct{} {
 	dead := make(chan struct{})
-	d.watched, d.dead = d.fs, dead
 	m := d.fs
 	go func() {
 		tick := time.NewTicker(lowerTick)

@@ -60,9 +60,7 @@ type daemon struct {
 	node     *quorum.Node
 	relay    *litefs.Relay
 	endpoint *litefs.Endpoint
-	fs       *fusefs.FS // the present mount; changed by wait's goroutine alone
-	watched  *fusefs.FS // whose lower mount dead speaks of
-	dead     <-chan struct{}
+	fs       *fusefs.FS
 	mounted  atomic.Pointer[fusefs.FS] // fs, for callbacks
 	litefs   atomic.Pointer[child]
 	appChild *child
@@ -159,14 +157,10 @@ func (d *daemon) start(ctx context.Context) error {
 	}
 	late, cancel := context.WithTimeoutCause(ctx, d.lowerTimeout, errLate)
 	defer cancel()
-	if err := d.mountAnew(late); err != nil {
+	if err := d.mountLower(late); err != nil {
 		return err
 	}
-	d.defers(func(ctx context.Context) {
-		if d.fs != nil {
-			d.logged("unmount", d.fs.Unmount(ctx))
-		}
-	})
+	d.defers(func(ctx context.Context) { d.logged("unmount", d.fs.Unmount(ctx)) })
 
 	// From here on the way down begins with the gate: drain, key, leadership.
 	d.defers(d.node.StepDown)
@@ -191,9 +185,10 @@ func (d *daemon) announce() {
 	}
 }
 
-// wait returns when the daemon has to end. Until then it mounts anew whenever
-// LiteFS has died below, and starts LiteFS again where that is its to do.
+// wait returns when the daemon has to end. Until then it sees to a LiteFS that
+// has died below.
 func (d *daemon) wait(ctx context.Context) (int, error) {
+	dead := d.watchLower()
 	for {
 		select {
 		case <-ctx.Done():
@@ -203,13 +198,12 @@ func (d *daemon) wait(ctx context.Context) (int, error) {
 		case <-d.appChild.exited():
 			return d.appChild.code(), nil
 		case <-d.fs.Done():
-			if fusefs.CheckLower(d.cfg.Fence.Lower) == nil {
-				return 0, fmt.Errorf("%s was unmounted by somebody else", d.cfg.Fence.Mount)
+			return 0, fmt.Errorf("%s was unmounted by somebody else", d.cfg.Fence.Mount)
+		case <-dead:
+			if err := d.replaceLower(ctx); err != nil {
+				return exitDone, err
 			}
-		case <-d.lowerDead():
-		}
-		if err := d.replaceMount(ctx); err != nil {
-			return 0, err
+			dead = d.watchLower()
 		}
 	}
 }

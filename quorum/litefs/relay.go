@@ -48,6 +48,7 @@ type Relay struct {
 	mu      sync.Mutex // guards the step from "not closed" to streams.Add
 	streams sync.WaitGroup
 
+	refused   atomic.Value // string: the last reason said aloud
 	following atomic.Int64
 	serving   atomic.Int64
 }
@@ -225,7 +226,12 @@ func (r *Relay) bind(req, until context.Context) (context.Context, context.Cance
 }
 
 func (r *Relay) refuse(w http.ResponseWriter, what string, err error) {
-	r.log.Info(what, "err", err)
+	// LiteFS tries again every few milliseconds; once is enough to say why.
+	level := slog.LevelInfo
+	if said, _ := r.refused.Swap(err.Error()).(string); said == err.Error() {
+		level = slog.LevelDebug
+	}
+	r.log.Log(context.Background(), level, what, "err", err)
 	http.Error(w, what+": "+err.Error(), http.StatusBadGateway)
 }
 
