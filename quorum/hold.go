@@ -1,0 +1,250 @@
+package quorum
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"time"
+
+	"github.com/litefence/litefence/policy"
+)
+
+const (
+	// reignTick is how often a leader looks at what it does not hear of at once.
+	reignTick = 20 * time.Millisecond
+	// lapseGrace is how long after the lease has run out the role is taken from
+	// LiteFS; the gate has refused since the instant itself.
+	lapseGrace = 60 * time.Millisecond
+	// acquireWithin is how long an eligible LiteFS may take to ask for the key.
+	acquireWithin = 2 * time.Second
+)
+
+// serve offers the key to the local LiteFS and stays until the role is gone
+// from it again.
+func (n *Node) serve(ctx context.Context, term uint64) {
+	g := n.offer(term)
+	reason, err := n.hold(ctx, g)
+	if err != nil && ctx.Err() == nil {
+		n.log.Warn("primary role not used", "term", term, "reason", reason, "err", err)
+	}
+	n.end(g, reason)
+}
+
+// hold takes a grant from its offer to its end and says why it ended.
+func (n *Node) hold(ctx context.Context, g *grant) (policy.Reason, error) {
+	if reason, err := n.awaitLiteFS(ctx, g); err != nil {
+		return reason, err
+	}
+	if err := n.open(ctx, g); err != nil {
+		return policy.ReasonNotOpen, err
+	}
+	n.unskip(n.cfg.Name)
+	return n.keep(ctx, g), nil
+}
+
+// awaitLiteFS returns when LiteFS has taken the key.
+func (n *Node) awaitLiteFS(ctx context.Context, g *grant) (policy.Reason, error) {
+	late := time.NewTimer(acquireWithin)
+	defer late.Stop()
+	tick := time.NewTicker(reignTick)
+	defer tick.Stop()
+	for {
+		select {
+		case <-g.taken:
+			return policy.ReasonNone, nil
+		case <-late.C:
+			n.skipFor(n.cfg.Name)
+			return policy.ReasonNoRole, errors.New("LiteFS did not ask for the key")
+		case <-tick.C:
+		}
+		if reason := n.endReason(ctx, g); reason != policy.ReasonNone {
+			return reason, fmt.Errorf("%s", reason)
+		}
+	}
+}
+
+// open waits the old lease out, commits the Open of this grant and opens the
+// gate.
+func (n *Node) open(ctx context.Context, g *grant) error {
+	// What came before this leader's own barrier is in the state: the barrier
+	// was applied before the grant was offered.
+	newest := n.fsm.state().Newest
+	if err := n.waitOut(ctx, g, waitFor(newest, string(n.raftID()), n.cfg.ClockDrift)); err != nil {
+		return err
+	}
+	pos, err := n.primaryPositions(ctx, g)
+	if err != nil {
+		return err
+	}
+	n.warnLost(pos)
+	r := Record{
+		Kind: KindOpen, Term: g.term, RaftID: string(n.raftID()), Node: n.cfg.Name,
+		Hostname: g.hostname, ID: randomHex(8), Lease: n.cfg.Lease, Positions: pos,
+	}
+	index, err := n.apply(r, n.cfg.HeartbeatTimeout)
+	if err != nil {
+		return fmt.Errorf("open not committed: %w", err)
+	}
+	// The marker stands before the first write passes: data written under this
+	// Open is in step with it whatever happens next.
+	if err := n.setMarker(policy.OpenRef{Index: index, ID: r.ID}); err != nil {
+		return fmt.Errorf("in-step marker: %w", err)
+	}
+	return n.openGate(g, index)
+}
+
+// warnLost says which transactions the last primary is known to have had and
+// this one has not: LiteFS replicates after the commit.
+func (n *Node) warnLost(pos policy.Positions) {
+	opener := n.fsm.state().Open.Node
+	n.mu.Lock()
+	had := n.peerStates[opener].state.Positions
+	n.mu.Unlock()
+	for db, p := range had {
+		if own := pos[db]; p.TXID > own.TXID {
+			n.log.Warn("transactions of the last primary are missing here; they are lost unless it returns as primary",
+				"db", db, "primary", opener, "had", p.TXID, "have", own.TXID, "missing", p.TXID-own.TXID)
+		}
+	}
+}
+
+func (n *Node) openGate(g *grant, index uint64) error {
+	n.mu.Lock()
+	g.opened, g.index = true, index
+	blocked := g.ending || g.hasLeft || n.fence.On || n.closing.Load()
+	n.mu.Unlock()
+	if blocked {
+		return errors.New("fenced meanwhile")
+	}
+	if err := n.lease.open(g.term, index); err != nil {
+		return err
+	}
+	n.mu.Lock()
+	n.warm = true
+	late := n.fence.On // a fence that shut the gate just before it opened
+	n.mu.Unlock()
+	if late {
+		n.lease.shut()
+		return errors.Join(errors.New("fenced meanwhile"), n.cfg.Fence(n.ctx))
+	}
+	n.poke()
+	return nil
+}
+
+// waitOut returns d after the first majority of this term, by CLOCK_MONOTONIC.
+func (n *Node) waitOut(ctx context.Context, g *grant, d time.Duration) error {
+	if n.cfg.UnsafeNoWait {
+		d = 0
+	}
+	for {
+		if err := n.lapsed(ctx, g); err != nil {
+			return err
+		}
+		first, ok := n.lease.firstMajority(g.term)
+		left := time.Duration(first + int64(d) - n.clock.Mono())
+		if ok && left <= 0 {
+			return nil
+		}
+		if !ok {
+			left = reignTick
+		}
+		n.pause(ctx, min(left, reignTick))
+	}
+}
+
+// primaryPositions reads LiteFS's positions once it holds itself for primary.
+func (n *Node) primaryPositions(ctx context.Context, g *grant) (policy.Positions, error) {
+	for {
+		pos, primary, err := n.cfg.LiteFS.Positions(ctx)
+		if err == nil && primary {
+			return pos, nil
+		}
+		if err := n.lapsed(ctx, g); err != nil {
+			return nil, err
+		}
+		n.pause(ctx, reignTick/2)
+	}
+}
+
+// lapsed says why a grant cannot go on, or nil.
+func (n *Node) lapsed(ctx context.Context, g *grant) error {
+	if reason := n.endReason(ctx, g); reason != policy.ReasonNone {
+		return fmt.Errorf("%s", reason)
+	}
+	return nil
+}
+
+func (n *Node) endReason(ctx context.Context, g *grant) policy.Reason {
+	now := n.clock.Boot()
+	until, ok := n.lease.until(g.term)
+	n.mu.Lock()
+	defer n.mu.Unlock()
+	switch {
+	case ctx.Err() != nil:
+		return policy.ReasonNoLeader
+	case n.closing.Load():
+		return policy.ReasonShutdown
+	case n.fence.On && n.heirLocked():
+		if n.fence.Command {
+			return policy.ReasonCommand
+		}
+		return policy.ReasonManual
+	case g.hasLeft:
+		return policy.ReasonNoRole
+	case !ok || until != forever && now > until+int64(lapseGrace):
+		return policy.ReasonStale
+	case g.isTaken && now > g.renewed+int64(n.cfg.RenewWithin()):
+		return policy.ReasonLowerAbsent
+	}
+	return policy.ReasonNone
+}
+
+// heirLocked reports whether another node could take over from a fenced leader.
+// While there is none the role stays, with the gate shut: its stream to the
+// replicas is the only way in which one can come into step.
+func (n *Node) heirLocked() bool {
+	st := n.fsm.state()
+	for _, rec := range n.peerStates {
+		if rec.err == nil && rec.state.Marker == st.ref() && !rec.state.Positions.Behind(st.Held) {
+			return true
+		}
+	}
+	return false
+}
+
+// reopen opens the gate again after a fence that came and went within a grant.
+// It is the same Open: no Close has been appended.
+func (n *Node) reopen(g *grant) {
+	n.mu.Lock()
+	shut := g.opened && !g.ending && !n.fence.On && !n.closing.Load()
+	n.mu.Unlock()
+	if !shut || n.lease.isOpen() {
+		return
+	}
+	if err := n.openGate(g, g.index); err != nil {
+		n.log.Warn("gate not opened again", "err", err)
+	}
+}
+
+// keep watches an open grant until it has to end.
+func (n *Node) keep(ctx context.Context, g *grant) policy.Reason {
+	n.log.Info("writes pass", "node", n.cfg.Name, "term", g.term, "lease", n.cfg.Lease)
+	held := time.NewTicker(heldEvery)
+	defer held.Stop()
+	tick := time.NewTicker(reignTick)
+	defer tick.Stop()
+	for {
+		if reason := n.endReason(ctx, g); reason != policy.ReasonNone {
+			return reason
+		}
+		n.reopen(g)
+		select {
+		case <-ctx.Done():
+		case <-g.left:
+		case <-n.wakeLead:
+		case <-tick.C:
+		case <-held.C:
+			n.goes(func() { n.record(ctx, g) })
+		}
+	}
+}
