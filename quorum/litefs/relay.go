@@ -222,7 +222,21 @@ func (r *Relay) bind(req, until context.Context) (context.Context, context.Cance
 	ctx, cancel := context.WithCancelCause(req)
 	stop1 := context.AfterFunc(until, func() { cancel(context.Cause(until)) })
 	stop2 := context.AfterFunc(r.ctx, func() { cancel(context.Cause(r.ctx)) })
-	return ctx, func(err error) { stop1(); stop2(); cancel(err) }
+	return boundContext{ctx, until}, func(err error) { stop1(); stop2(); cancel(err) }
+}
+
+// boundContext knows of the end of until at once. The context itself hears of it
+// from a goroutine, and a frame could pass in between.
+type boundContext struct {
+	context.Context
+	until context.Context
+}
+
+func (c boundContext) Err() error {
+	if err := c.until.Err(); err != nil {
+		return err
+	}
+	return c.Context.Err()
 }
 
 func (r *Relay) refuse(w http.ResponseWriter, what string, err error) {
