@@ -12,7 +12,7 @@ import (
 // record, key, leadership, raft. The mount above must be gone or fenced: after
 // Close nothing opens the gate again. ctx bounds the polite part.
 func (n *Node) Close(ctx context.Context) error {
-	if n.closing.Swap(true) {
+	if n.closed.Swap(true) {
 		return nil
 	}
 	n.StepDown(ctx)

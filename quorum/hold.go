@@ -155,7 +155,9 @@ func (n *Node) waitOut(ctx context.Context, g *grant, d time.Duration) error {
 // primaryPositions reads LiteFS's positions once it holds itself for primary.
 func (n *Node) primaryPositions(ctx context.Context, g *grant) (policy.Positions, error) {
 	for {
-		pos, primary, err := n.cfg.LiteFS.Positions(ctx)
+		ask, cancel := context.WithTimeout(ctx, n.cfg.RenewWithin()) // LiteFS may be stopped
+		pos, primary, err := n.cfg.LiteFS.Positions(ask)
+		cancel()
 		if err == nil && primary {
 			return pos, nil
 		}

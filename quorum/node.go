@@ -94,7 +94,8 @@ type Node struct {
 	fatal    chan error
 	grantSeq atomic.Uint64
 	joined   atomic.Bool // this node holds a raft configuration or was shown one with its ID
-	closing  atomic.Bool
+	closing  atomic.Bool // no role is taken any more
+	closed   atomic.Bool
 
 	mu         sync.Mutex
 	followed   leadership // as last seen
