@@ -4,6 +4,7 @@ import (
 	"context"
 	"errors"
 	"os"
+	"path/filepath"
 	"strconv"
 	"sync/atomic"
 	"testing"
@@ -74,6 +75,48 @@ func TestWALCommitRefusedBeforePublication(t *testing.T) {
 	a.must("c", "INSERT INTO t VALUES ('two')")
 	require.Equal(t, "2", a.value("c", "SELECT count(*) FROM t"))
 	require.Equal(t, "ok", a.value("c", "PRAGMA integrity_check"))
+}
+
+// A refused transaction of several frames does not come back because the next
+// writer happens to begin with the same frame, and dies there: LiteFS would
+// commit the rest of the old one at the unlock, and SQLite would know nothing.
+func TestRefusedTransactionStaysDead(t *testing.T) {
+	r, a := walRig(t)
+	wal := filepath.Join(r.lower, "db-wal")
+	fi, err := os.Stat(wal)
+	require.NoError(t, err)
+	start := fi.Size()
+	seen := make(chan []byte, 1)
+	r.fs.hooks.afterCommitFrame.set(func(string) {
+		b, _ := os.ReadFile(wal)
+		seen <- b
+		r.gate.Revoke()
+	})
+	require.NotEmpty(t, a.exec("c", "INSERT INTO t VALUES (randomblob(20000))").Err)
+	refused := <-seen
+	frame := int64(frameHeaderSize + 4096)
+	require.Greater(t, int64(len(refused)), start+2*frame, "several frames")
+	r.fence()
+	r.fs.hooks.afterCommitFrame.set(func(string) {})
+	r.reopen(2)
+	before := r.pos("db")
+
+	shm, err := os.OpenFile(r.path("db-shm"), os.O_RDWR, 0)
+	require.NoError(t, err)
+	defer shm.Close()
+	w, err := os.OpenFile(r.path("db-wal"), os.O_RDWR, 0)
+	require.NoError(t, err)
+	defer w.Close()
+	require.NoError(t, setLock(int(shm.Fd()), unix.F_WRLCK, walByte, 1))
+	_, err = w.WriteAt(refused[start:start+frameHeaderSize], start)
+	require.NoError(t, err)
+	_, err = w.WriteAt(refused[start+frameHeaderSize:start+frame], start+frameHeaderSize)
+	require.NoError(t, err)
+	require.NoError(t, setLock(int(shm.Fd()), unix.F_UNLCK, walByte, 1))
+
+	require.Equal(t, before, r.pos("db"), "LiteFS committed what SQLite was refused")
+	a.must("c", "INSERT INTO t VALUES ('two')")
+	require.Equal(t, "2", a.value("c", "SELECT count(*) FROM t"))
 }
 
 func walRig(t *testing.T) (*rig, *app) {

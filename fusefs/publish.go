@@ -193,17 +193,26 @@ func (d *database) cancelUnpublished() {
 }
 
 // cancelOpen writes zeros over the first frame header of the open transaction:
-// LiteFS and SQLite both stop reading at a frame whose salt is wrong.
+// LiteFS and SQLite both stop reading at a frame whose salt is wrong. The commit
+// frame's header goes too. Without that the next writer could bring the
+// transaction back by writing the same first frame again, which happens (page 1
+// with the same database size, the same checksum before it), and being killed
+// or refused there: LiteFS would commit the rest.
 func (d *database) cancelOpen(fd int) error {
 	if d.wal.start == 0 {
 		return nil
 	}
-	_, err := pwrite(fd, make([]byte, frameHeaderSize), d.wal.start)
-	if err == nil {
-		d.wal.cancelled()
-		d.fs.count.cancelled.Add(1)
+	for _, at := range []int64{d.wal.start, d.wal.commit} {
+		if at == 0 {
+			continue
+		}
+		if _, err := pwrite(fd, make([]byte, frameHeaderSize), at); err != nil {
+			return err
+		}
 	}
-	return err
+	d.wal.cancelled()
+	d.fs.count.cancelled.Add(1)
+	return nil
 }
 
 // uncover drops our wal-index header where it does not cover what LiteFS has:
