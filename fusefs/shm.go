@@ -95,6 +95,13 @@ func (d *database) dropSHM() error {
 	if d.shm == nil {
 		return unix.ENOENT
 	}
+	if d.shmOpens > 1 {
+		// SQLite unlinks it as the last one, by an EXCLUSIVE lock that the fence
+		// may have cut off meanwhile. Whoever else has it open must not be left
+		// with an index of its own. The next first opener truncates it anyway
+		// (os_unix.c, unixLockSharedMemory).
+		return nil
+	}
 	d.shm.dropRef()
 	d.shm = nil
 	d.fs.nodes.drop(d.name + "-shm")
