@@ -104,7 +104,7 @@ func (g *Gate) Open(epoch uint64, until int64) error {
 // before it sees that the door is shut, for some nanoseconds; that is waited
 // out.
 func emptied(g *grant) bool {
-	for range 100 {
+	for range 1000 {
 		if g.word.Load() == doorShut {
 			return true
 		}
@@ -177,6 +177,11 @@ func (g *Gate) Fence(ctx context.Context) error {
 // Enter admits one operation, or not. An admitted one must Leave.
 func (g *Gate) Enter() (Ticket, bool) {
 	c := g.cur.Load()
+	if c.word.Load()&doorShut != 0 {
+		// Not counted: a crowd before a shut door must not look to Open like
+		// somebody inside.
+		return Ticket{}, false
+	}
 	if c.word.Add(1)&doorShut == 0 && c.valid(g.now()) {
 		return Ticket{c}, true
 	}
