@@ -155,16 +155,6 @@ func (t *lockTable) holder(s slot) (uint64, *hold) {
 	return 0, nil
 }
 
-// dead reports whether owner has a hold that was cut off.
-func (t *lockTable) dead(owner uint64) bool {
-	for s := range slots {
-		if h := t[s][owner]; h != nil && h.dead {
-			return true
-		}
-	}
-	return false
-}
-
 func (t *lockTable) count() (n int) {
 	for s := range slots {
 		n += len(t[s])

@@ -206,8 +206,8 @@ func (n *Node) endReason(ctx context.Context, g *grant) policy.Reason {
 // replicas is the only way in which one can come into step.
 func (n *Node) heirLocked() bool {
 	st := n.fsm.state()
-	for _, rec := range n.peerStates {
-		if rec.err == nil && rec.state.Marker == st.ref() && !rec.state.Positions.Behind(st.Held) {
+	for _, pos := range n.markedLocked(st.ref()) {
+		if !pos.Behind(st.Held) {
 			return true
 		}
 	}

@@ -213,9 +213,13 @@ func (n *Node) peerState(ctx context.Context) PeerState {
 
 // markedPositions returns the positions of the other nodes that are marked as
 // following ref.
-func (n *Node) markedPositions(ref policy.OpenRef) (all []policy.Positions) {
+func (n *Node) markedPositions(ref policy.OpenRef) []policy.Positions {
 	n.mu.Lock()
 	defer n.mu.Unlock()
+	return n.markedLocked(ref)
+}
+
+func (n *Node) markedLocked(ref policy.OpenRef) (all []policy.Positions) {
 	for _, rec := range n.peerStates {
 		if rec.err == nil && rec.state.Marker == ref {
 			all = append(all, rec.state.Positions)

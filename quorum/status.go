@@ -2,6 +2,7 @@ package quorum
 
 import (
 	"context"
+	"log/slog"
 	"sort"
 	"time"
 
@@ -184,8 +185,8 @@ func nextState(s State, v policy.Verdict, o policy.Observation) State {
 	return StateHealthy
 }
 
-// levelCritical stands above slog's Error, for what must wake somebody up.
-const levelCritical = 12
+// LevelCritical stands above slog's Error, for what must wake somebody up.
+const LevelCritical = slog.Level(12)
 
 func (n *Node) logChange(was, v policy.Verdict, o policy.Observation) {
 	left := int64(0)
@@ -195,7 +196,7 @@ func (n *Node) logChange(was, v policy.Verdict, o policy.Observation) {
 	args := []any{"node", n.cfg.Name, "term", o.Term, "leader", o.Leader, "role", o.Role.String(), "reason", v.Reason, "lease_left_ms", left}
 	switch {
 	case v.Stale && !was.Stale:
-		n.log.Log(context.Background(), levelCritical, "split-brain: this node is a stale leader; writes are refused", args...)
+		n.log.Log(context.Background(), LevelCritical, "split-brain: this node is a stale leader; writes are refused", args...)
 	case v.Admit:
 		n.log.Info("fence lifted", args...)
 	case was.Admit || v.Reason != was.Reason:

@@ -3,10 +3,9 @@ package main
 import (
 	"io"
 	"log/slog"
-)
 
-// levelCritical stands above Error: stale leadership. Package quorum logs it.
-const levelCritical = slog.Level(12)
+	"github.com/litefence/litefence/quorum"
+)
 
 func newLogger(c LogConfig, w io.Writer) *slog.Logger {
 	var level slog.Level
@@ -21,7 +20,7 @@ func newLogger(c LogConfig, w io.Writer) *slog.Logger {
 }
 
 func nameCritical(_ []string, a slog.Attr) slog.Attr {
-	if l, ok := a.Value.Any().(slog.Level); ok && a.Key == slog.LevelKey && l >= levelCritical {
+	if l, ok := a.Value.Any().(slog.Level); ok && a.Key == slog.LevelKey && l >= quorum.LevelCritical {
 		a.Value = slog.StringValue("CRITICAL")
 	}
 	return a
