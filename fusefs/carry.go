@@ -44,44 +44,35 @@ func (x *index) valid() bool {
 		x.u32(offSum) == s1 && x.u32(offSum+4) == s2
 }
 
-// indexInUse reports whether anybody reads or writes the WAL. Called with mu
-// held.
-func (d *database) indexInUse() bool {
-	for s := slotWrite; s <= slotRead4; s++ {
-		if d.held[s] != unlocked {
-			return true
-		}
-	}
-	return false
-}
-
 // checkIndex carries LiteFS's wal-index into ours if LiteFS changed it while
-// nobody of ours held a lock. It does that when it has rewritten the database
-// beneath the WAL: at a change of role, a HALT, and for every transaction on a
-// replica. Called with mu held, after the lower grant, before the answer.
-func (d *database) checkIndex() error {
-	if d.shmLocks == nil {
-		return syscall.EBADF
-	}
-	var theirs index
-	n, err := pread(d.shmLocks.fd, theirs[:], 0)
-	if err != nil {
-		return err
-	}
-	clear(theirs[n:])
-	if theirs == d.carry.last {
-		return nil
+// nobody of ours held a lock, and reports that. It does that when it has
+// rewritten the database beneath the WAL: at a change of role, a HALT, and for
+// every transaction on a replica. Called with mu held, after the lower grant,
+// before the answer.
+func (d *database) checkIndex() (changed bool, err error) {
+	theirs, err := d.indexBelow()
+	if err != nil || theirs == d.carry.last {
+		return false, err
 	}
 	// LiteFS truncates -wal beneath its own mount's page cache; a stat makes
 	// the kernel see the new size before anybody reads a stale tail.
 	if _, err := d.fs.statLower(d.name + "-wal"); err != nil && err != syscall.ENOENT {
-		return err
+		return true, err
 	}
 	if err := d.carryIndex(&theirs); err != nil {
-		return err
+		return true, err
 	}
 	d.carry.last = theirs
-	return nil
+	return true, nil
+}
+
+// indexBelow reads LiteFS's wal-index header; what is missing counts as zeros.
+func (d *database) indexBelow() (theirs index, err error) {
+	if d.shmLocks == nil {
+		return theirs, syscall.EBADF
+	}
+	_, err = pread(d.shmLocks.fd, theirs[:], 0)
+	return theirs, err
 }
 
 // carryIndex writes an empty index of LiteFS's database size over ours, as a

@@ -6,6 +6,7 @@ import (
 	"slices"
 	"sync"
 	"sync/atomic"
+	"time"
 
 	"golang.org/x/sys/unix"
 )
@@ -31,16 +32,24 @@ type database struct {
 	pos      *lowerFile      // -pos
 	retired  []*lowerFile    // to be closed when nothing is held: a close drops every lock
 	opens    int             // handles of the database file
+	idle     *time.Timer     // closes what nobody uses any more
 	shmOpens int
 	changed  chan struct{} // closed and replaced when a lock may have become free
 	shm      *memory       // our -shm; nil = there is none
 	carry    carryState
+	cache    cacheState
+	keep     keeper
 
 	pause holdBack // new read grants wait here
+	pipe  pipe
 
-	// deadOwners are owners with a hold that was cut off; reads and writes look
-	// here without taking mu.
-	deadOwners atomic.Pointer[map[uint64]deadness]
+	node    atomic.Uint64 // id of the database file's node, whose pages the kernel caches
+	mode    atomic.Int32  // journalMode, as last seen
+	suspect atomic.Bool   // a write was refused whose data may still be in the page cache
+	dirty   atomic.Bool   // the open rollback transaction has written to the database file
+
+	// dead says who was cut off; reads and writes look here without taking mu.
+	dead atomic.Pointer[deadSet]
 	// txEpoch is the epoch of the open write transaction, 0 = it has written
 	// nothing. A transaction must not span two grants.
 	txEpoch   atomic.Uint64
@@ -48,9 +57,6 @@ type database struct {
 	writeSeq  atomic.Uint64 // counts grants of WRITE
 	repairing atomic.Bool
 }
-
-// deadness says what an owner that was cut off may no longer do.
-type deadness struct{ reads, writes bool }
 
 // databaseTable holds the databases by name.
 type databaseTable struct {
@@ -68,6 +74,7 @@ func (t *databaseTable) get(name string) *database {
 	d := t.m[name]
 	if d == nil {
 		d = &database{fs: t.fs, name: name, changed: make(chan struct{})}
+		d.pipe.init(d)
 		t.m[name] = d
 	}
 	return d
@@ -99,6 +106,7 @@ func (t *databaseTable) renew() []*database {
 func (t *databaseTable) closeAll() {
 	t.renew()
 	for _, d := range t.old {
+		d.pipe.wait()
 		d.mu.Lock()
 		for _, l := range append(d.retired, d.file, d.shmLocks, d.pos) {
 			l.release()
@@ -127,7 +135,7 @@ func (f *FS) locksHeld() (n int) {
 func (d *database) openFile() (*lowerFile, error) {
 	d.mu.Lock()
 	defer d.mu.Unlock()
-	if d.file != nil && d.dropped() {
+	if d.file != nil && !d.pinned() && d.dropped() {
 		d.retire(&d.file)
 	}
 	if d.file == nil {
@@ -139,6 +147,7 @@ func (d *database) openFile() (*lowerFile, error) {
 	}
 	d.opens++
 	d.file.refs.Add(1)
+	d.glance()
 	return d.file, nil
 }
 
@@ -155,6 +164,8 @@ func (d *database) created(l *lowerFile) {
 	defer d.mu.Unlock()
 	d.retire(&d.file)
 	d.file = l
+	d.cache.valid = false
+	d.mode.Store(int32(modeUnknown))
 	d.opens++
 	l.refs.Add(1)
 }
@@ -169,9 +180,36 @@ func (d *database) closeFile(l *lowerFile) {
 	} else {
 		d.retired = append(d.retired, l)
 	}
-	if d.opens--; d.opens == 0 {
+	d.opens--
+	d.lingers()
+	d.sweep()
+}
+
+// lingerFor is how long lower files stay open after their last user: many
+// applications open the database anew for every request.
+const lingerFor = time.Second
+
+// lingers sees to it that files nobody uses are closed. Called with mu held.
+func (d *database) lingers() {
+	if d.opens > 0 && d.shmOpens > 0 {
+		return
+	}
+	if d.idle == nil {
+		d.idle = time.AfterFunc(lingerFor, d.closeIdle)
+		return
+	}
+	d.idle.Reset(lingerFor)
+}
+
+func (d *database) closeIdle() {
+	d.mu.Lock()
+	defer d.mu.Unlock()
+	if d.opens == 0 {
 		d.retire(&d.file)
 		d.retire(&d.pos)
+	}
+	if d.shmOpens == 0 {
+		d.retire(&d.shmLocks)
 	}
 	d.sweep()
 }
@@ -202,50 +240,6 @@ func (d *database) sweep() {
 func (d *database) wake() {
 	close(d.changed)
 	d.changed = make(chan struct{})
-}
-
-// walMode reads from the database's header whether it is in WAL mode
-// (https://sqlite.org/fileformat.html, bytes 18 and 19).
-func (d *database) walMode() bool {
-	d.mu.Lock()
-	defer d.mu.Unlock()
-	return d.walModeLocked()
-}
-
-func (d *database) walModeLocked() bool {
-	var b [2]byte
-	if d.file == nil {
-		l, err := d.fs.openLower(d.name, unix.O_RDWR)
-		if err != nil {
-			return false
-		}
-		d.retired = append(d.retired, l)
-		n, err := pread(l.fd, b[:], 18)
-		d.sweep()
-		return err == nil && n == 2 && b == [2]byte{2, 2}
-	}
-	n, err := pread(d.file.fd, b[:], 18)
-	return err == nil && n == 2 && b == [2]byte{2, 2}
-}
-
-// position reads LiteFS's replication position of the database.
-func (d *database) position() (string, error) {
-	d.mu.Lock()
-	l := d.pos
-	if l == nil {
-		var err error
-		if l, err = d.fs.openLower(d.name+"-pos", unix.O_RDONLY); err != nil {
-			d.mu.Unlock()
-			return "", err
-		}
-		d.pos = l
-	}
-	l.refs.Add(1)
-	d.mu.Unlock()
-	defer l.release()
-	var b [64]byte
-	n, err := pread(l.fd, b[:], 0)
-	return string(b[:n]), err
 }
 
 // holdBack makes new read grants wait while LiteFS's own writer is to get in.

@@ -214,6 +214,13 @@ func (g *Gate) Admitting() bool {
 	return c.word.Load()&doorShut == 0 && c.valid(g.now())
 }
 
+// DoorOpen is Admitting without the look at the clock: the lease may have run
+// out, but nobody has been told yet.
+func (g *Gate) DoorOpen() bool {
+	c := g.cur.Load()
+	return c.word.Load()&doorShut == 0 && !c.revoked.Load()
+}
+
 // Inflight returns the number of admitted operations that have not left.
 func (g *Gate) Inflight() int { return int(g.cur.Load().word.Load() & countMask) }
 

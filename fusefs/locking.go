@@ -13,7 +13,8 @@ type request struct {
 	owner, fh uint64
 	pid       uint32
 	typ       lockType
-	slots     []slot
+	slots     slotSet
+	shm       bool
 }
 
 // beginsRead reports whether r is among the locks by which a transaction
@@ -21,12 +22,15 @@ type request struct {
 // unixLock), so it is there that a reader must wait: with PENDING in hand it
 // would keep out the very writer it waits for.
 func (r request) beginsRead() bool {
-	for _, s := range r.slots {
-		if s.walRead() || r.typ == shared && (s == slotPending || s == slotShared) {
-			return true
-		}
+	return r.slots&readSlots != 0 || r.typ == shared && (r.slots.has(slotPending) || r.slots.has(slotShared))
+}
+
+// hold returns what r's owner has of s once r is granted.
+func (r request) hold(s slot) hold {
+	return hold{
+		owner: r.owner, fh: r.fh, pid: r.pid, typ: r.typ,
+		mark: r.typ == exclusive && restartSlots.has(s) && r.slots&restartSlots != restartSlots,
 	}
-	return false
 }
 
 // holdBack makes a transaction that starts to read wait while new ones are
@@ -39,7 +43,7 @@ func (d *database) holdBack(ctx context.Context, cancel <-chan struct{}, r reque
 	d.mu.Lock()
 	reading, pending := false, d.table.get(slotPending, r.owner) != nil
 	for s := slotShared; s <= slotRead4; s++ {
-		if s.inSHM() == r.slots[0].inSHM() && d.table.get(s, r.owner) != nil {
+		if s.inSHM() == r.shm && d.table.get(s, r.owner) != nil {
 			reading = true
 		}
 	}
@@ -47,17 +51,30 @@ func (d *database) holdBack(ctx context.Context, cancel <-chan struct{}, r reque
 	switch {
 	case reading:
 		return nil
-	case pending && !r.slots[0].inSHM():
+	case pending && !r.shm:
 		return syscall.EAGAIN
 	}
 	return d.pause.wait(ctx, cancel)
+}
+
+// holdReaders holds new read grants back until free is called, and gives up
+// what is only kept below.
+func (d *database) holdReaders() (free func()) {
+	free = d.pause.start()
+	d.mu.Lock()
+	defer d.mu.Unlock()
+	d.dropKept()
+	return free
 }
 
 // tryLock grants all of r or nothing. EAGAIN: somebody else holds one of them.
 func (d *database) tryLock(r request) error {
 	d.mu.Lock()
 	defer d.mu.Unlock()
-	for _, s := range r.slots {
+	for s := range slots {
+		if !r.slots.has(s) {
+			continue
+		}
 		if _, h := d.table.conflict(s, r.owner, r.typ); h != nil {
 			return syscall.EAGAIN
 		}
@@ -65,58 +82,121 @@ func (d *database) tryLock(r request) error {
 			return errCut
 		}
 	}
-	entering := !d.indexInUse()
+	was := d.pins()
 	undo, err := d.lockBelow(r)
-	if err == nil && entering && d.indexInUse() {
-		err = d.checkIndex()
+	if err == nil {
+		err = d.entered(was)
 	}
 	if err != nil {
-		undo()
+		undo.run(d)
 		return err
+	}
+	if r.beginsRead() && d.suspect.Swap(false) {
+		d.dropPages()
 	}
 	d.record(r)
 	return nil
 }
 
-// lockBelow takes for every slot what must be held once r is granted. LiteFS
-// keeps the part it got of a range of which a later part failed (db.go,
-// TryLocks), so the slots are taken one by one and undo restores them all.
-func (d *database) lockBelow(r request) (undo func(), err error) {
-	type change struct {
+// changes is what was held below before a grant, to restore it.
+type changes struct {
+	n    int
+	list [slots]struct {
 		s   slot
 		was lockType
 	}
-	var done []change
-	undo = func() {
-		for i := len(done) - 1; i >= 0; i-- {
-			_ = d.setBelow(done[i].s, done[i].was)
-		}
-		d.sweep()
+}
+
+func (c *changes) run(d *database) {
+	for i := c.n - 1; i >= 0; i-- {
+		_ = d.setBelow(c.list[i].s, c.list[i].was)
 	}
-	for _, s := range r.slots {
-		with := r.typ
-		if h := d.table.get(s, r.owner); h != nil && h.dead {
-			with = unlocked
-		}
-		want := d.table.below(s, r.owner, with)
-		if want == d.held[s] {
+	d.sweep()
+}
+
+// lockBelow takes for every slot what must be held once r is granted. LiteFS
+// keeps the part it got of a range of which a later part failed (db.go,
+// TryLocks), so the slots are taken one by one and undo restores them all.
+func (d *database) lockBelow(r request) (undo changes, err error) {
+	for s := range slots {
+		if !r.slots.has(s) {
 			continue
 		}
-		was := d.held[s]
+		want := d.wantedWith(s, r)
+		if want <= d.held[s] {
+			continue // what is more than wanted is given back at an unlock
+		}
+		undo.list[undo.n].s, undo.list[undo.n].was = s, d.held[s]
 		if err := d.setBelow(s, want); err != nil {
 			return undo, err
 		}
-		done = append(done, change{s, was})
+		undo.n++
 	}
 	return undo, nil
 }
 
+// wantedWith is wanted as if r were granted.
+func (d *database) wantedWith(s slot, r request) lockType {
+	old := d.table.get(s, r.owner)
+	if old != nil && old.dead {
+		return d.wanted(s)
+	}
+	var was hold
+	if old != nil {
+		was = *old
+	} else {
+		was = hold{owner: r.owner}
+	}
+	d.table.set(s, r.hold(s))
+	want := d.wanted(s)
+	d.table.set(s, was)
+	return want
+}
+
+// wanted returns what our one owner must hold of s in LiteFS for those above.
+//
+// PENDING, RESERVED and DMS stay above. LiteFS's own writers are kept out by
+// SHARED, which SQLite holds with PENDING and RESERVED (os_unix.c, unixLock);
+// DMS guards the birth of -shm, and that is our own. Of READ0-4 any one keeps
+// LiteFS's writers out (db.go, TryAcquireWriteLock), so one is enough for all
+// who read; exclusive ones go below, because a snapshot of LiteFS's holds all
+// five against checkpoints and restarts of the WAL (WriteSnapshotTo). With one
+// of them held WRITE is free below but for the moment in which a snapshot
+// begins, so it is taken with the first frame (ensureWrite).
+func (d *database) wanted(s slot) lockType {
+	most := d.table.strongest(s)
+	switch {
+	case s == slotPending, s == slotReserved, s == slotDMS:
+		return unlocked
+	case s == slotWrite && most == exclusive && d.held[slotWrite] == unlocked && d.reads() != noSlots:
+		return unlocked
+	case readSlots.has(s) && most == shared && d.held[s] == unlocked && d.reads() != noSlots:
+		return unlocked
+	}
+	return most
+}
+
+// reads returns which of READ0-4 are held below.
+func (d *database) reads() (set slotSet) {
+	for s := slotRead0; s <= slotRead4; s++ {
+		if d.held[s] != unlocked {
+			set |= 1 << s
+		}
+	}
+	return set
+}
+
 // record writes a grant into the table.
 func (d *database) record(r request) {
-	for _, s := range r.slots {
-		h := hold{typ: r.typ, fh: r.fh, pid: r.pid}
+	weaker := false
+	for s := range slots {
+		if !r.slots.has(s) {
+			continue
+		}
+		h := r.hold(s)
 		if old := d.table.get(s, r.owner); old != nil {
 			h.dead = old.dead
+			weaker = weaker || r.typ < old.typ
 		}
 		if r.typ == exclusive && (s == slotWrite || s == slotReserved) {
 			d.txEpoch.Store(0)
@@ -125,19 +205,24 @@ func (d *database) record(r request) {
 				d.writeSeq.Add(1)
 			}
 		}
-		weaker := false
-		if old := d.table.get(s, r.owner); old != nil {
-			weaker = r.typ < old.typ
+		d.table.set(s, h)
+	}
+	if weaker {
+		if r.slots.has(slotShared) {
+			d.endExclusive()
 		}
-		d.table.set(s, r.owner, h)
-		if weaker {
-			d.wake()
+		if err := d.settleBelow(r.slots); err != nil {
+			d.unlockFailed(err)
 		}
+		d.wake()
 	}
 }
 
 // setBelow makes our one owner hold typ of s in LiteFS.
 func (d *database) setBelow(s slot, typ lockType) error {
+	if d.held[s] == typ {
+		return nil
+	}
 	l := d.file
 	if s.inSHM() {
 		l = d.shmLocks
@@ -145,11 +230,17 @@ func (d *database) setBelow(s slot, typ lockType) error {
 	if l == nil {
 		return syscall.EBADF
 	}
+	if typ == unlocked && s == slotShared {
+		d.beforeRelease()
+	}
 	start, size := s.bytesOf()
 	err := setLock(l.fd, fcntlType(typ), start, size)
 	if err == nil || typ == unlocked {
 		// An unlock that LiteFS cannot hear any more has happened: it is dead.
 		d.held[s] = typ
+	}
+	if typ == unlocked {
+		d.released()
 	}
 	return err
 }
@@ -164,32 +255,77 @@ func fcntlType(t lockType) int16 {
 	return unix.F_UNLCK
 }
 
-// unlock drops what owner holds of slots.
-func (d *database) unlock(owner uint64, which []slot) error {
-	var err error
-	for _, s := range which {
-		if s == slotWrite {
-			err = d.endWrite(owner)
+// settleBelow gives back what nobody above needs of which, but for shared locks
+// that are worth keeping.
+func (d *database) settleBelow(which slotSet) error {
+	var errs error
+	for s := range slots {
+		if !which.has(s) || s == slotWrite {
+			continue // WRITE is given back by dropWrite, which cancels first
+		}
+		if err := d.settleSlot(s); err != nil {
+			errs = errors.Join(errs, err)
 		}
 	}
-	d.mu.Lock()
-	reserved := false
-	for _, s := range which {
-		if h := d.table.get(s, owner); h != nil && s == slotReserved && h.typ == exclusive {
-			reserved = true
+	return errs
+}
+
+func (d *database) settleSlot(s slot) error {
+	want := d.wanted(s)
+	if want >= d.held[s] {
+		return nil
+	}
+	if want == unlocked && (s == slotShared || readSlots.has(s)) {
+		only := !readSlots.has(s) || d.reads() == 1<<s
+		switch {
+		case only && readSlots.has(s) && d.readersAbove():
+			want = shared // the one lock that stands for all of them
+		case only && d.keep.use(d):
+			want = shared
 		}
+	}
+	return d.setBelow(s, want)
+}
+
+// readersAbove reports whether somebody needs LiteFS's writers kept out of the
+// WAL: a reader, or a writer whose WRITE is not yet taken below.
+func (d *database) readersAbove() bool {
+	for s := slotRead0; s <= slotRead4; s++ {
+		if d.table.strongest(s) != unlocked {
+			return true
+		}
+	}
+	return d.table.strongest(slotWrite) != unlocked
+}
+
+// unlock drops what owner holds of which.
+func (d *database) unlock(owner uint64, which slotSet) error {
+	var err error
+	if which.has(slotWrite) {
+		err = d.endWrite(owner)
+		which |= readSlots // one of them may have stayed for it
+	}
+	d.mu.Lock()
+	reserved := which.has(slotReserved) && d.table.holds(slotReserved, owner)
+	if reserved {
+		d.mu.Unlock()
+		d.endJournal()
+		d.mu.Lock()
+	}
+	if which.has(slotShared) && d.table.holds(slotShared, owner) {
+		d.endExclusive()
 	}
 	var free func()
 	if reserved && d.fs.fencing() {
 		// A journal that it could not take away is hot from now on.
 		free = d.pause.start()
 	}
-	for _, s := range which {
-		d.table.set(s, owner, hold{})
-		if want := d.table.strongest(s); want != d.held[s] {
-			err = errors.Join(err, d.setBelow(s, want))
+	for s := range slots {
+		if which.has(s) && s != slotWrite {
+			d.table.drop(s, owner)
 		}
 	}
+	err = errors.Join(err, d.settleBelow(which))
 	if reserved {
 		d.txOpen.Store(false)
 	}
@@ -207,16 +343,16 @@ func (d *database) unlock(owner uint64, which []slot) error {
 // POSIX does when it closes any descriptor of it.
 func (d *database) releaseOwner(owner uint64, shm bool) {
 	d.mu.Lock()
-	var which []slot
+	var which slotSet
 	for s := range slots {
 		if s.inSHM() == shm && d.table.get(s, owner) != nil {
-			which = append(which, s)
+			which |= 1 << s
 		}
 	}
 	d.mu.Unlock()
-	if len(which) > 0 {
+	if which != noSlots {
 		if err := d.unlock(owner, which); err != nil {
-			d.fs.log.Debug("unlock below failed", "db", d.name, "err", err)
+			d.unlockFailed(err)
 		}
 	}
 }
@@ -225,79 +361,70 @@ func (d *database) releaseOwner(owner uint64, shm bool) {
 // locks of an open file description get none.
 func (d *database) releaseHandle(fh uint64, shm bool) {
 	d.mu.Lock()
-	left := map[uint64][]slot{}
+	var left map[uint64]slotSet
 	for s := range slots {
-		for owner, h := range d.table[s] {
+		for _, h := range d.table[s] {
 			if s.inSHM() == shm && h.fh == fh {
-				left[owner] = append(left[owner], s)
+				if left == nil {
+					left = map[uint64]slotSet{}
+				}
+				left[h.owner] |= 1 << s
 			}
 		}
 	}
 	d.mu.Unlock()
 	for owner, which := range left {
 		if err := d.unlock(owner, which); err != nil {
-			d.fs.log.Debug("unlock below failed", "db", d.name, "err", err)
+			d.unlockFailed(err)
 		}
 	}
+}
+
+func (d *database) unlockFailed(err error) {
+	d.fs.log.Debug("unlock below failed", "db", d.name, "err", err)
 }
 
 // query answers F_GETLK: a hold that stands in the way, above or below.
 func (d *database) query(r request) (s slot, typ lockType, pid uint32, err error) {
 	d.mu.Lock()
 	defer d.mu.Unlock()
-	for _, s := range r.slots {
-		if at, h := d.table.conflict(s, r.owner, r.typ); h != nil {
-			return at, h.typ, h.pid, nil
+	for s := range slots {
+		if r.slots.has(s) {
+			if at, h := d.table.conflict(s, r.owner, r.typ); h != nil {
+				return at, h.typ, h.pid, nil
+			}
 		}
 	}
-	for _, s := range r.slots {
-		l := d.file
-		if s.inSHM() {
-			l = d.shmLocks
+	for s := range slots {
+		if !r.slots.has(s) || s == slotDMS {
+			continue
 		}
-		if l == nil {
-			return 0, unlocked, 0, syscall.EBADF
-		}
-		start, size := s.bytesOf()
-		lk := unix.Flock_t{Type: fcntlType(r.typ), Whence: unix.SEEK_SET, Start: start, Len: size}
-		if _, err := retry(func() (int, error) { return 0, unix.FcntlFlock(uintptr(l.fd), unix.F_GETLK, &lk) }); err != nil {
-			return 0, unlocked, 0, err
-		}
-		switch lk.Type {
-		case unix.F_RDLCK:
-			return s, shared, 0, nil
-		case unix.F_WRLCK:
-			return s, exclusive, 0, nil
+		if typ, err := d.queryBelow(s, r.typ); err != nil || typ != unlocked {
+			return s, typ, 0, err
 		}
 	}
 	return 0, unlocked, 0, nil
 }
 
-// countDead publishes which owners were cut off. Called with mu held.
-func (d *database) countDead() {
-	var m map[uint64]deadness
-	for s := range slots {
-		for owner, h := range d.table[s] {
-			if h.dead {
-				if m == nil {
-					m = map[uint64]deadness{}
-				}
-				was := m[owner]
-				m[owner] = deadness{writes: true, reads: was.reads || s == slotShared || s.walRead()}
-			}
-		}
+// queryBelow asks LiteFS which lock of its own stands in the way of typ on s.
+func (d *database) queryBelow(s slot, typ lockType) (lockType, error) {
+	l := d.file
+	if s.inSHM() {
+		l = d.shmLocks
 	}
-	if m == nil {
-		d.deadOwners.Store(nil)
-		return
+	if l == nil {
+		return unlocked, syscall.EBADF
 	}
-	d.deadOwners.Store(&m)
-}
-
-// cut reports what owner may no longer do.
-func (d *database) cut(owner uint64) deadness {
-	if m := d.deadOwners.Load(); m != nil {
-		return (*m)[owner]
+	start, size := s.bytesOf()
+	lk := unix.Flock_t{Type: fcntlType(typ), Whence: unix.SEEK_SET, Start: start, Len: size}
+	if _, err := retry(func() (int, error) { return 0, unix.FcntlFlock(uintptr(l.fd), unix.F_GETLK, &lk) }); err != nil {
+		return unlocked, err
 	}
-	return deadness{}
+	switch lk.Type {
+	case unix.F_RDLCK:
+		return shared, nil
+	case unix.F_WRLCK:
+		return exclusive, nil
+	}
+	return unlocked, nil
 }

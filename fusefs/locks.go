@@ -59,14 +59,34 @@ func (s slot) inSHM() bool { return s >= slotWrite }
 // walRead reports the slots by which a WAL transaction reads.
 func (s slot) walRead() bool { return s >= slotRead0 && s <= slotRead4 }
 
+// slotSet is a set of slots, one bit each.
+type slotSet uint16
+
+const (
+	noSlots   slotSet = 0
+	readSlots slotSet = 1<<slotRead0 | 1<<slotRead1 | 1<<slotRead2 | 1<<slotRead3 | 1<<slotRead4
+	// restartSlots is what SQLite locks as one range before it begins the WAL
+	// anew (wal.c, walRestartLog, walCheckpoint).
+	restartSlots slotSet = readSlots &^ (1 << slotRead0)
+	allSlots     slotSet = 1<<slots - 1
+)
+
+func setOf(list ...slot) (set slotSet) {
+	for _, s := range list {
+		set |= 1 << s
+	}
+	return set
+}
+
+func (set slotSet) has(s slot) bool { return set>>s&1 != 0 }
+
 // slotsIn returns the slots whose first byte lies in [start, end], as LiteFS
 // tells them (litefs.go, ParseDatabaseLockRange, ParseSHMLockRange).
-func slotsIn(shm bool, start, end uint64) []slot {
-	var in []slot
+func slotsIn(shm bool, start, end uint64) (in slotSet) {
 	for s := range slots {
 		first, _ := s.bytesOf()
 		if s.inSHM() == shm && start <= uint64(first) && uint64(first) <= end {
-			in = append(in, s)
+			in |= 1 << s
 		}
 	}
 	return in
@@ -75,14 +95,16 @@ func slotsIn(shm bool, start, end uint64) []slot {
 // hold is what one owner has of one slot. A dead hold exists above only: the
 // fence or a change of role took away what was below.
 type hold struct {
-	typ  lockType
-	fh   uint64 // the handle through which it was taken last
-	pid  uint32
-	dead bool
+	owner uint64
+	fh    uint64 // the handle through which it was taken last
+	pid   uint32
+	typ   lockType
+	dead  bool
+	mark  bool // exclusive, to change one read mark of our own index: LiteFS need not know
 }
 
-// lockTable says who holds what.
-type lockTable [slots]map[uint64]*hold
+// lockTable says who holds what. Pointers into it live until the next set.
+type lockTable [slots][]hold
 
 // blocks reports whether a hold of s keeps others out. A dead one does so only
 // where SQLite's own files, and not the lock, would be the only arbiter left:
@@ -92,67 +114,83 @@ func (h *hold) blocks(s slot) bool { return !h.dead || s == slotWrite || s == sl
 
 // conflict returns a hold that forbids owner to have typ on s.
 func (t *lockTable) conflict(s slot, owner uint64, typ lockType) (slot, *hold) {
-	for other, h := range t[s] {
-		if other != owner && h.blocks(s) && (typ == exclusive || h.typ == exclusive) {
+	for i := range t[s] {
+		h := &t[s][i]
+		if h.owner != owner && h.blocks(s) && (typ == exclusive || h.typ == exclusive) {
 			return s, h
 		}
 	}
 	// LiteFS refuses CKPT to all but the writer while WRITE is held (db.go,
 	// TryLocks). Below we are one owner, so the rule is ours to keep.
 	if s == slotCkpt && typ == exclusive {
-		for other, h := range t[slotWrite] {
-			if other != owner && h.typ == exclusive {
-				return slotWrite, h
-			}
+		if h := t.holder(slotWrite); h != nil && h.owner != owner {
+			return slotWrite, h
 		}
 	}
 	return s, nil
 }
 
-// below returns what must be held of s for all owners; except is left out, to
-// ask what its change would make of it.
-func (t *lockTable) below(s slot, except uint64, with lockType) lockType {
-	most := with
-	for owner, h := range t[s] {
-		if owner != except && !h.dead {
-			most = max(most, h.typ)
-		}
-	}
-	return most
-}
-
-// strongest returns what must be held of s below.
+// strongest returns the strongest lock that must be held of s below.
 func (t *lockTable) strongest(s slot) lockType {
 	most := unlocked
-	for _, h := range t[s] {
-		if !h.dead {
+	for i := range t[s] {
+		h := &t[s][i]
+		switch {
+		case h.dead:
+		case h.mark:
+			most = max(most, shared)
+		default:
 			most = max(most, h.typ)
 		}
 	}
 	return most
 }
 
-func (t *lockTable) set(s slot, owner uint64, h hold) {
-	if h.typ == unlocked {
-		delete(t[s], owner)
+// set replaces what h.owner holds of s.
+func (t *lockTable) set(s slot, h hold) {
+	for i := range t[s] {
+		if t[s][i].owner != h.owner {
+			continue
+		}
+		if h.typ != unlocked {
+			t[s][i] = h
+			return
+		}
+		last := len(t[s]) - 1
+		t[s][i] = t[s][last]
+		t[s] = t[s][:last]
 		return
 	}
-	if t[s] == nil {
-		t[s] = map[uint64]*hold{}
+	if h.typ != unlocked {
+		t[s] = append(t[s], h)
 	}
-	t[s][owner] = &h
 }
 
-func (t *lockTable) get(s slot, owner uint64) *hold { return t[s][owner] }
+func (t *lockTable) drop(s slot, owner uint64) { t.set(s, hold{owner: owner}) }
 
-// holder returns the one owner that has s exclusively.
-func (t *lockTable) holder(s slot) (uint64, *hold) {
-	for owner, h := range t[s] {
-		if h.typ == exclusive {
-			return owner, h
+func (t *lockTable) get(s slot, owner uint64) *hold {
+	for i := range t[s] {
+		if t[s][i].owner == owner {
+			return &t[s][i]
 		}
 	}
-	return 0, nil
+	return nil
+}
+
+// holds reports whether owner has s exclusively.
+func (t *lockTable) holds(s slot, owner uint64) bool {
+	h := t.get(s, owner)
+	return h != nil && h.typ == exclusive
+}
+
+// holder returns the hold of the one owner that has s exclusively.
+func (t *lockTable) holder(s slot) *hold {
+	for i := range t[s] {
+		if t[s][i].typ == exclusive {
+			return &t[s][i]
+		}
+	}
+	return nil
 }
 
 func (t *lockTable) count() (n int) {
@@ -166,8 +204,8 @@ func (t *lockTable) count() (n int) {
 func (t *lockTable) String() string {
 	var b strings.Builder
 	for s := range slots {
-		for owner, h := range t[s] {
-			fmt.Fprintf(&b, "%s=%s owner=%x pid=%d dead=%v; ", s, h.typ, owner, h.pid, h.dead)
+		for _, h := range t[s] {
+			fmt.Fprintf(&b, "%s=%s owner=%x pid=%d dead=%v; ", s, h.typ, h.owner, h.pid, h.dead)
 		}
 	}
 	return b.String()

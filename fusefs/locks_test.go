@@ -9,12 +9,12 @@ import (
 )
 
 func TestSlotsInARange(t *testing.T) {
-	require.Equal(t, []slot{slotPending}, slotsIn(false, pendingByte, pendingByte))
-	require.Equal(t, []slot{slotPending, slotReserved}, slotsIn(false, pendingByte, pendingByte+1))
-	require.Equal(t, []slot{slotShared}, slotsIn(false, pendingByte+2, pendingByte+511))
-	require.Equal(t, []slot{slotPending, slotReserved, slotShared}, slotsIn(false, 0, 1<<63-1))
-	require.Equal(t, []slot{slotRead1, slotRead2, slotRead3, slotRead4}, slotsIn(true, 124, 127))
-	require.Equal(t, []slot{slotDMS}, slotsIn(true, 128, 128))
+	require.Equal(t, setOf(slotPending), slotsIn(false, pendingByte, pendingByte))
+	require.Equal(t, setOf(slotPending, slotReserved), slotsIn(false, pendingByte, pendingByte+1))
+	require.Equal(t, setOf(slotShared), slotsIn(false, pendingByte+2, pendingByte+511))
+	require.Equal(t, setOf(slotPending, slotReserved, slotShared), slotsIn(false, 0, 1<<63-1))
+	require.Equal(t, setOf(slotRead1, slotRead2, slotRead3, slotRead4), slotsIn(true, 124, 127))
+	require.Equal(t, setOf(slotDMS), slotsIn(true, 128, 128))
 	require.Empty(t, slotsIn(true, 0, 119))
 }
 
@@ -57,14 +57,14 @@ func TestLockTableModel(t *testing.T) {
 				if h == nil {
 					remove(s, owner)
 					list = append(list, entry{s, owner, typ, false})
-					table.set(s, owner, hold{typ: typ})
+					table.set(s, hold{owner: owner, typ: typ})
 				}
 			},
 			"unlock": func(rt *rapid.T) {
 				s := slot(rapid.IntRange(0, int(slots)-1).Draw(rt, "slot"))
 				owner := rapid.Uint64Range(1, 3).Draw(rt, "owner")
 				remove(s, owner)
-				table.set(s, owner, hold{})
+				table.drop(s, owner)
 			},
 			"cut": func(rt *rapid.T) {
 				if len(list) > 0 {

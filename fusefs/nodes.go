@@ -2,7 +2,6 @@ package fusefs
 
 import (
 	"sync"
-	"sync/atomic"
 )
 
 // Fixed node ids. The others count up and are never used again: LiteFS derives
@@ -59,6 +58,9 @@ func (t *nodeTable) lookup(name string, kind Kind, db *database, m *memory, fres
 		t.last++
 		n = &node{id: t.last, name: name, kind: kind, db: db, shm: m}
 		t.byID[n.id], t.byName[name] = n, n
+		if kind == KindDatabase && db != nil {
+			db.node.Store(n.id)
+		}
 		m.addRef()
 	}
 	n.lookups++
@@ -119,26 +121,32 @@ type handle struct {
 
 // handleTable maps file handles to open files.
 type handleTable struct {
-	m    sync.Map // uint64 -> *handle
-	last atomic.Uint64
+	mu   sync.RWMutex
+	m    map[uint64]*handle
+	last uint64
 }
 
-func (t *handleTable) init() {}
+func (t *handleTable) init() { t.m = map[uint64]*handle{} }
 
 func (t *handleTable) add(h *handle) *handle {
-	h.id = t.last.Add(1)
-	t.m.Store(h.id, h)
+	t.mu.Lock()
+	defer t.mu.Unlock()
+	t.last++
+	h.id = t.last
+	t.m[h.id] = h
 	return h
 }
 
 func (t *handleTable) get(id uint64) *handle {
-	v, _ := t.m.Load(id)
-	h, _ := v.(*handle)
-	return h
+	t.mu.RLock()
+	defer t.mu.RUnlock()
+	return t.m[id]
 }
 
 func (t *handleTable) remove(id uint64) *handle {
-	v, _ := t.m.LoadAndDelete(id)
-	h, _ := v.(*handle)
+	t.mu.Lock()
+	defer t.mu.Unlock()
+	h := t.m[id]
+	delete(t.m, id)
 	return h
 }

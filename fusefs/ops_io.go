@@ -31,14 +31,37 @@ func (f *rawFS) Read(cancel <-chan struct{}, in *fuse.ReadIn, buf []byte) (fuse.
 	if h.lower == nil {
 		return nil, fuse.EIO
 	}
-	if k := h.node.kind; in.ReadFlags&readLockOwner != 0 && (k == KindDatabase || k == KindWAL) && h.node.db.cut(in.LockOwner).reads {
-		return nil, f.status(errCut)
+	if err := h.mayRead(in); err != nil {
+		return nil, f.status(err)
 	}
 	n, err := pread(h.lower.fd, buf, int64(in.Offset))
 	if err != nil {
 		return nil, f.status(err)
 	}
 	return fuse.ReadResultData(buf[:n]), fuse.OK
+}
+
+// mayRead refuses who was cut off, and waits for writes that are under way.
+func (h *handle) mayRead(in *fuse.ReadIn) error {
+	d := h.node.db
+	switch h.node.kind {
+	case KindWAL:
+		d.pipe.waitFor(int64(in.Offset) + int64(in.Size))
+	case KindJournal:
+		d.pipe.wait()
+		return nil
+	case KindDatabase:
+	default:
+		return nil
+	}
+	var owner uint64
+	if in.ReadFlags&readLockOwner != 0 {
+		owner = in.LockOwner
+	}
+	if d.cut(owner, in.Pid).reads {
+		return errCut
+	}
+	return nil
 }
 
 func (f *rawFS) Writev(cancel <-chan struct{}, in *fuse.WriteIn, data [][]byte) (uint32, fuse.Status) {
@@ -50,8 +73,14 @@ func (f *rawFS) Writev(cancel <-chan struct{}, in *fuse.WriteIn, data [][]byte) 
 
 func (f *rawFS) Write(cancel <-chan struct{}, in *fuse.WriteIn, data []byte) (uint32, fuse.Status) {
 	h := f.files.get(in.Fh)
-	if h == nil || in.WriteFlags&writeCache != 0 {
+	if h == nil {
 		return 0, fuse.EBADF
+	}
+	if in.WriteFlags&writeCache != 0 {
+		if h.node.kind == KindDatabase {
+			h.node.db.suspect.Store(true)
+		}
+		return 0, fuse.EIO // a changed page of a mapping: nobody asked the gate when it was changed
 	}
 	if h.node.kind == KindBlocked {
 		return uint32(len(data)), fuse.OK // the command was the open; its reason is not kept
@@ -68,41 +97,84 @@ func (f *rawFS) Write(cancel <-chan struct{}, in *fuse.WriteIn, data []byte) (ui
 	case h.node.kind == KindWAL:
 		n, err = h.node.db.writeWAL(h, owner, data, int64(in.Offset))
 	default:
-		n, err = f.write(h, owner, data, int64(in.Offset))
+		n, err = f.write(h, owner, in.Pid, data, int64(in.Offset))
 	}
 	return uint32(n), f.status(err)
 }
 
 // write is a write to anything but -wal and -shm.
-func (f *FS) write(h *handle, owner uint64, data []byte, off int64) (int, error) {
+func (f *FS) write(h *handle, owner uint64, task uint32, data []byte, off int64) (int, error) {
 	t, err := f.enter(h.node.kind)
-	if err != nil {
-		return 0, err
-	}
-	defer f.gate.Leave(t)
-	d := h.node.db
-	if d != nil {
-		if err := d.mayWrite(owner, t); err != nil {
-			return 0, err
-		}
-		if err := f.keepsMode(h, data, off); err != nil {
-			return 0, err
-		}
-		// These took time: look again right before the write.
-		if !f.still(t) {
-			return 0, errFenced
+	if err == nil {
+		var later bool
+		later, err = f.writeBelow(t, h, owner, task, data, off)
+		if !later {
+			f.gate.Leave(t)
 		}
 	}
-	n, err := pwrite(h.lower.fd, data, off)
-	if err != nil {
-		return n, err
+	if err == nil {
+		return len(data), nil
 	}
-	if h.node.kind == KindJournal && commitsJournal(data, off) {
-		if err := f.secondLook(t); err != nil {
-			return 0, err
-		}
+	if h.node.kind == KindDatabase {
+		h.node.db.suspect.Store(true)
 	}
-	return n, nil
+	return 0, err
+}
+
+// writeBelow reports whether the write goes on later, with the ticket: that of
+// a journal does, and one of the database waits for it.
+func (f *FS) writeBelow(t Ticket, h *handle, owner uint64, task uint32, data []byte, off int64) (later bool, err error) {
+	d, k := h.node.db, h.node.kind
+	if d == nil {
+		return false, writeAll(h.lower.fd, data, off)
+	}
+	if err := d.mayWrite(owner, task, t); err != nil {
+		return false, err
+	}
+	if err := f.keepsMode(h, data, off); err != nil {
+		return false, err
+	}
+	commits := k == KindJournal && commitsJournal(data, off)
+	if k == KindJournal && !commits {
+		err := d.pipe.add(lowerWrite{file: h.lower, off: off, ticket: t}, data)
+		return err == nil, err
+	}
+	if err := d.pipe.finish(); err != nil {
+		return false, err
+	}
+	// These took time: look again right before the write.
+	if !f.still(t) {
+		return false, errFenced
+	}
+	if k == KindDatabase {
+		d.writes(data, off)
+	}
+	if err := writeAll(h.lower.fd, data, off); err != nil || !commits {
+		return false, err
+	}
+	d.committedJournal()
+	return false, f.secondLook(t)
+}
+
+// writes notes a write of the database file that is about to be carried out.
+func (d *database) writes(data []byte, off int64) {
+	if d.txOpen.Load() {
+		d.dirty.Store(true)
+	}
+	if off == 0 && len(data) >= 100 {
+		d.mode.Store(int32(modeOf(data[18])))
+	}
+	if st := d.cache.stat.Load(); st == nil || off+int64(len(data)) > st.Size {
+		d.resized()
+	}
+}
+
+func writeAll(fd int, data []byte, off int64) error {
+	n, err := pwrite(fd, data, off)
+	if err == nil && n != len(data) {
+		err = syscall.EIO
+	}
+	return err
 }
 
 // commitsJournal reports the write by which PERSIST commits (LiteFS db.go,
@@ -116,11 +188,11 @@ func (f *FS) still(t Ticket) bool { return !f.cfg.Enforce || f.gate.Valid(t) }
 
 // mayWrite refuses what belongs to a transaction that was cut off, or that was
 // begun under another grant than t's.
-func (d *database) mayWrite(owner uint64, t Ticket) error {
+func (d *database) mayWrite(owner uint64, task uint32, t Ticket) error {
 	if !d.fs.cfg.Enforce {
 		return nil
 	}
-	if d.cut(owner).writes || d.cutWriter() {
+	if d.dead.Load() != nil && (d.cutWriter() || (owner != 0 || task != 0) && d.cut(owner, task).writes) {
 		return errFenced
 	}
 	if !d.txOpen.Load() {
@@ -134,27 +206,14 @@ func (d *database) mayWrite(owner uint64, t Ticket) error {
 	return nil
 }
 
-// cutWriter reports that the one who may write a journal was cut off: the
-// unlink of a journal names no owner, and one by a cut-off connection would
-// commit half of what another has written.
-func (d *database) cutWriter() bool {
-	if d.deadOwners.Load() == nil {
-		return false
-	}
-	d.mu.Lock()
-	defer d.mu.Unlock()
-	_, h := d.table.holder(slotReserved)
-	return h != nil && h.dead
-}
-
 // keepsMode refuses a change of journal mode away from WAL. LiteFS does not
 // track page 1 of a WAL database, and its replicas die of the change.
 func (f *FS) keepsMode(h *handle, data []byte, off int64) error {
 	switch {
 	case off != 0:
-	case h.node.kind == KindDatabase && len(data) >= 100 && data[18] == 1 && h.node.db.walMode():
+	case h.node.kind == KindDatabase && len(data) >= 100 && data[18] == 1 && h.node.db.journalMode(h.lower) == modeWAL:
 		return f.refuseMode(h.node.db)
-	case h.node.kind == KindJournal && bytes.HasPrefix(data, journalMagic) && h.node.db.walMode():
+	case h.node.kind == KindJournal && bytes.HasPrefix(data, journalMagic) && h.node.db.inWALMode():
 		return f.refuseMode(h.node.db)
 	}
 	return nil
@@ -162,7 +221,7 @@ func (f *FS) keepsMode(h *handle, data []byte, off int64) error {
 
 // mayJournal refuses the journal by which the change of mode begins.
 func (f *FS) mayJournal(d *database) error {
-	if d.walMode() {
+	if d.inWALMode() {
 		return f.refuseMode(d)
 	}
 	return nil
@@ -179,6 +238,11 @@ func (f *rawFS) Fsync(cancel <-chan struct{}, in *fuse.FsyncIn) fuse.Status {
 	if h == nil || h.lower == nil {
 		return fuse.OK // our -shm is memory
 	}
+	if d := h.node.db; d != nil {
+		if err := d.pipe.finish(); err != nil {
+			return f.status(err)
+		}
+	}
 	_, err := retry(func() (int, error) { return 0, unix.Fsync(h.lower.fd) })
 	return f.status(err)
 }
@@ -193,7 +257,8 @@ func (f *rawFS) SetAttr(cancel <-chan struct{}, in *fuse.SetAttrIn, out *fuse.At
 	if err := f.setAttr(n, in); err != nil {
 		return f.status(err)
 	}
-	return f.status(f.attr(n, &out.Attr))
+	_, err := f.attr(n, nil, &out.Attr)
+	return f.status(err)
 }
 
 func (f *FS) setAttr(n *node, in *fuse.SetAttrIn) error {
@@ -229,7 +294,10 @@ func (f *FS) truncate(n *node, in *fuse.SetAttrIn, size int64, t Ticket) error {
 			n.db.walMu.Lock()
 			defer n.db.walMu.Unlock()
 		}
-		if err := n.db.mayWrite(owner, t); err != nil {
+		if err := n.db.mayWrite(owner, 0, t); err != nil {
+			return err
+		}
+		if err := n.db.pipe.finish(); err != nil {
 			return err
 		}
 		if !f.still(t) {
@@ -237,7 +305,11 @@ func (f *FS) truncate(n *node, in *fuse.SetAttrIn, size int64, t Ticket) error {
 		}
 	}
 	err := f.truncateLower(n, in, size)
-	if err == nil && n.kind == KindJournal && size == 0 {
+	switch {
+	case n.kind == KindDatabase:
+		n.db.resized()
+	case err == nil && n.kind == KindJournal && size == 0:
+		n.db.committedJournal()
 		return f.secondLook(t)
 	}
 	return err
@@ -309,7 +381,10 @@ func (f *FS) unlink(name string) error {
 	}
 	defer f.gate.Leave(t)
 	if k == KindJournal {
-		if err := f.dbs.get(base).mayWrite(0, t); err != nil {
+		if err := f.dbs.get(base).mayWrite(0, 0, t); err != nil {
+			return err
+		}
+		if err := f.dbs.get(base).pipe.finish(); err != nil {
 			return err
 		}
 		if !f.still(t) {
@@ -324,6 +399,7 @@ func (f *FS) unlink(name string) error {
 		_ = f.dbs.get(base).dropSHM()
 	}
 	if k == KindJournal {
+		f.dbs.get(base).committedJournal()
 		return f.secondLook(t)
 	}
 	return nil
@@ -333,9 +409,9 @@ func (f *FS) unlinkWAL(name string, d *database) error {
 	d.walMu.Lock()
 	defer d.walMu.Unlock()
 	d.mu.Lock()
-	_, writer := d.table.holder(slotWrite)
+	writer := d.table.holder(slotWrite) != nil
 	d.mu.Unlock()
-	if writer != nil {
+	if writer {
 		return syscall.EBUSY
 	}
 	st, err := f.statLower(name)

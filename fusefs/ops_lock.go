@@ -37,7 +37,7 @@ func (f *FS) lockTarget(in *fuse.LkIn) (*database, request, error) {
 	}
 	return n.db, request{
 		owner: in.Owner, fh: in.Fh, pid: in.Lk.Pid, typ: typ,
-		slots: slotsIn(n.kind == KindSHM, in.Lk.Start, in.Lk.End),
+		slots: slotsIn(n.kind == KindSHM, in.Lk.Start, in.Lk.End), shm: n.kind == KindSHM,
 	}, nil
 }
 

@@ -19,40 +19,72 @@ func (f *rawFS) Lookup(cancel <-chan struct{}, in *fuse.InHeader, name string, o
 	if in.NodeId != rootID {
 		return fuse.ENOTDIR
 	}
-	n, err := f.find(name)
+	n, seconds, err := f.find(name, &out.Attr)
 	if err != nil {
 		return f.status(err)
 	}
 	out.NodeId, out.Generation = n.id, 1
-	if err := f.attr(n, &out.Attr); err != nil {
-		f.nodes.forget(n.id, 1)
-		return f.status(err)
-	}
+	out.AttrValid = seconds
 	return fuse.OK
 }
 
-// find returns the node that bears name now, counted once more.
-func (f *FS) find(name string) (*node, error) {
+// find returns the node that bears name now, counted once more, with its
+// attributes and for how long the kernel may keep those.
+func (f *FS) find(name string, out *fuse.Attr) (n *node, seconds uint64, err error) {
 	base, k := parseName(name)
+	var st unix.Stat_t
+	var m *memory
 	switch k {
 	case KindPrimary, KindBlocked:
 		if _, ok := f.virtualText(k); !ok {
-			return nil, unix.ENOENT
+			return nil, 0, unix.ENOENT
 		}
-		return f.nodes.get(map[Kind]uint64{KindPrimary: primaryID, KindBlocked: blockedID}[k]), nil
+		n = f.nodes.get(map[Kind]uint64{KindPrimary: primaryID, KindBlocked: blockedID}[k])
+		_, err = f.attr(n, nil, out)
+		return n, 0, err
 	case KindSHM:
-		d := f.dbs.get(base)
-		m := d.hasSHM()
-		if m == nil {
-			return nil, unix.ENOENT
+		if m = f.dbs.get(base).hasSHM(); m == nil {
+			return nil, 0, unix.ENOENT
 		}
-		return f.nodes.lookup(name, k, d, m, false), nil
+		st, err = f.statSHM(f.dbs.get(base), m)
+	case KindDatabase:
+		st, seconds, err = f.dbs.get(base).attr(nil)
+	case KindJournal:
+		st, err = f.statJournal(name, f.dbs.get(base))
+	default:
+		st, err = f.statLower(name)
 	}
-	if _, err := f.statLower(name); err != nil {
+	if err != nil {
 		f.vanished(name, base, k)
-		return nil, err
+		return nil, 0, err
 	}
-	return f.nodes.lookup(name, k, f.databaseFor(base, k), nil, false), nil
+	n = f.nodes.lookup(name, k, f.databaseFor(base, k), m, false)
+	fillAttr(n, &st, out)
+	return n, seconds, nil
+}
+
+// statJournal stats -journal, which every reader in rollback mode asks for, and
+// which is almost never there.
+func (f *FS) statJournal(name string, d *database) (st unix.Stat_t, err error) {
+	known, gen := d.hasNoJournal()
+	if known {
+		return st, unix.ENOENT
+	}
+	d.pipe.wait()
+	st, err = f.statLower(name)
+	if err == unix.ENOENT {
+		d.sawNoJournal(gen)
+	}
+	return st, err
+}
+
+// statSHM stats our -shm, which belongs to whom the database does.
+func (f *FS) statSHM(d *database, m *memory) (st unix.Stat_t, err error) {
+	st, err = fstat(m.fd)
+	if owner, err2 := f.statLower(d.name); err2 == nil {
+		st.Uid, st.Gid = owner.Uid, owner.Gid
+	}
+	return st, err
 }
 
 // databaseFor returns the database that a file of kind k belongs to.
@@ -84,49 +116,67 @@ func (f *rawFS) GetAttr(cancel <-chan struct{}, in *fuse.GetAttrIn, out *fuse.At
 	if n == nil {
 		return fuse.ENOENT
 	}
-	if h := f.files.get(in.Fh()); in.Flags()&fuse.FUSE_GETATTR_FH != 0 && h != nil && h.lower != nil {
-		st, err := fstat(h.lower.fd)
-		if err == nil {
-			fillAttr(n, &st, &out.Attr)
-			return fuse.OK
-		}
+	var h *handle
+	if in.Flags()&fuse.FUSE_GETATTR_FH != 0 {
+		h = f.files.get(in.Fh())
 	}
-	return f.status(f.attr(n, &out.Attr))
+	if h != nil && n.kind == KindDatabase && n.db.cut(0, in.Pid).reads {
+		return f.status(errCut) // the kernel asks on behalf of a read
+	}
+	seconds, err := f.attr(n, h, &out.Attr)
+	out.AttrValid = seconds
+	return f.status(err)
 }
 
-// attr asks below for the attributes of n.
-func (f *FS) attr(n *node, out *fuse.Attr) error {
+// attr asks below for the attributes of n, by h if it is not nil. seconds is
+// how long the kernel may keep them.
+func (f *FS) attr(n *node, h *handle, out *fuse.Attr) (seconds uint64, err error) {
 	var st unix.Stat_t
-	var err error
+	var l *lowerFile
+	if h != nil {
+		l = h.lower
+	}
 	switch {
 	case n.kind == KindRoot:
 		err = unix.Fstatat(f.rootFD(), "", &st, unix.AT_EMPTY_PATH)
 	case n.kind.virtual():
-		// Whether it is there is find's business: one who has it open, or who
-		// has just created .primary.blocked, is answered all the same.
-		text, _ := f.virtualText(n.kind)
-		since := f.since
-		if s := f.cfg.State().Since; !s.IsZero() {
-			since = s
-		}
-		st.Size = int64(len(text))
-		st.Mode = unix.S_IFREG | 0o644
-		st.Nlink = 1
-		st.Mtim = unix.NsecToTimespec(since.UnixNano())
-		st.Ctim = st.Mtim
+		st = f.statVirtual(n.kind)
 	case n.shm != nil:
-		st, err = fstat(n.shm.fd)
-		if owner, err2 := f.statLower(n.db.name); err2 == nil {
-			st.Uid, st.Gid = owner.Uid, owner.Gid
-		}
+		st, err = f.statSHM(n.db, n.shm)
+	case n.kind == KindDatabase:
+		st, seconds, err = n.db.attr(l)
 	default:
-		st, err = f.statLower(n.name)
+		if n.db != nil {
+			n.db.pipe.wait()
+		}
+		if l != nil {
+			st, err = fstat(l.fd)
+		} else {
+			st, err = f.statLower(n.name)
+		}
 	}
 	if err != nil {
-		return err
+		return 0, err
 	}
 	fillAttr(n, &st, out)
-	return nil
+	return seconds, nil
+}
+
+// statVirtual makes the attributes of .primary and .primary.blocked. Whether
+// they are there is find's business: one who has one open, or who has just
+// created .primary.blocked, is answered all the same.
+func (f *FS) statVirtual(k Kind) (st unix.Stat_t) {
+	text, _ := f.virtualText(k)
+	since := f.since
+	if s := f.cfg.State().Since; !s.IsZero() {
+		since = s
+	}
+	st.Size = int64(len(text))
+	st.Mode = unix.S_IFREG | 0o644
+	st.Nlink = 1
+	st.Mtim = unix.NsecToTimespec(since.UnixNano())
+	st.Ctim = st.Mtim
+	return st
 }
 
 // fillAttr shows what is below under our node id. A database is always 0666

@@ -36,6 +36,7 @@ func (f *FS) open(n *node, flags uint32, out *fuse.OpenOut) error {
 			return err
 		}
 		h.lower = l
+		out.OpenFlags = fuse.FOPEN_KEEP_CACHE
 	case KindWAL:
 		l, err := f.openWAL(n.db.name)
 		if err != nil {
@@ -53,16 +54,14 @@ func (f *FS) open(n *node, flags uint32, out *fuse.OpenOut) error {
 		}
 		h.lower = l
 	}
+	if h.node.kind != KindDatabase {
+		out.OpenFlags = fuse.FOPEN_DIRECT_IO
+	}
 	out.Fh = f.files.add(h).id
-	out.OpenFlags = fuse.FOPEN_DIRECT_IO
 	return nil
 }
 
-// openWAL opens the lower -wal past LiteFS's page cache: LiteFS truncates the
-// file beneath it (Checkpoint), and stale pages there end in the database.
-func (f *FS) openWAL(db string) (*lowerFile, error) {
-	return f.openLower(db+"-wal", unix.O_RDWR|unix.O_DIRECT)
-}
+func (f *FS) openWAL(db string) (*lowerFile, error) { return f.openLower(db+"-wal", unix.O_RDWR) }
 
 func (f *FS) openSHM(n *node, out *fuse.OpenOut) error {
 	if err := n.db.openSHM(); err != nil {
@@ -86,7 +85,7 @@ func (f *rawFS) Create(cancel <-chan struct{}, in *fuse.CreateIn, name string, o
 		return f.status(err)
 	}
 	out.NodeId, out.Generation = n.id, 1
-	if err := f.attr(n, &out.Attr); err != nil {
+	if _, err := f.attr(n, f.files.get(out.Fh), &out.Attr); err != nil {
 		f.closeHandle(f.files.remove(out.Fh))
 		f.nodes.forget(n.id, 1)
 		return f.status(err)
@@ -113,9 +112,12 @@ func (f *FS) create(name string, flags uint32, out *fuse.OpenOut) (*node, error)
 	}
 	defer f.gate.Leave(t)
 	if k == KindJournal {
-		if err := f.mayJournal(f.dbs.get(base)); err != nil {
+		d := f.dbs.get(base)
+		if err := f.mayJournal(d); err != nil {
 			return nil, err
 		}
+		d.journalCreated()
+		defer d.journalCreated()
 	}
 	return f.createLower(name, base, k, flags, out)
 }
@@ -140,9 +142,6 @@ func (f *FS) createSHM(name, base string, out *fuse.OpenOut) (*node, error) {
 // createLower creates below. The node is new whatever bore the name before.
 func (f *FS) createLower(name, base string, k Kind, flags uint32, out *fuse.OpenOut) (*node, error) {
 	mode := unix.O_RDWR | unix.O_CREAT | int(flags&unix.O_EXCL)
-	if k == KindWAL {
-		mode |= unix.O_DIRECT
-	}
 	l, err := f.openLower(name, mode)
 	if err != nil {
 		return nil, err
@@ -154,6 +153,9 @@ func (f *FS) createLower(name, base string, k Kind, flags uint32, out *fuse.Open
 	h := f.files.add(&handle{node: f.nodes.lookup(name, k, d, nil, true), lower: l})
 	out.Fh = h.id
 	out.OpenFlags = fuse.FOPEN_DIRECT_IO
+	if k == KindDatabase {
+		out.OpenFlags = fuse.FOPEN_KEEP_CACHE
+	}
 	return h.node, nil
 }
 

@@ -1,29 +1,44 @@
 package fusefs
 
 import (
+	"cmp"
 	"encoding/binary"
+	"fmt"
 	"syscall"
+	"time"
 )
 
 // SQLite ignores the result of the WRITE unlock at which LiteFS commits a WAL
 // transaction. So the commit is brought forward into the write that completes
 // the commit frame, the last one whose error SQLite passes on.
 
-// writeWAL is a write to -wal.
+// writeWAL is a write to -wal. All but the one that completes the commit frame
+// are acknowledged while LiteFS is still taking them.
 func (d *database) writeWAL(h *handle, owner uint64, data []byte, off int64) (int, error) {
 	t, err := d.fs.enter(KindWAL)
 	if err != nil {
 		return 0, err
 	}
-	defer d.fs.gate.Leave(t)
 	d.walMu.Lock()
 	defer d.walMu.Unlock()
+	later, err := d.writeFrames(t, h, owner, data, off)
+	if !later {
+		d.fs.gate.Leave(t)
+	}
+	if err != nil {
+		return 0, err
+	}
+	return len(data), nil
+}
+
+// writeFrames reports whether the write goes on later, with the ticket.
+func (d *database) writeFrames(t Ticket, h *handle, owner uint64, data []byte, off int64) (later bool, err error) {
 	// Waiting for walMu took time: look again right before the write.
 	if !d.fs.still(t) {
-		return 0, errFenced
+		return false, errFenced
 	}
-	if err := d.mayWrite(owner, t); err != nil {
-		return 0, err
+	if err := d.mayWrite(owner, 0, t); err != nil {
+		return false, err
 	}
 	if seq := d.writeSeq.Load(); seq != d.wal.seq {
 		d.wal.begin(seq)
@@ -31,17 +46,23 @@ func (d *database) writeWAL(h *handle, owner uint64, data []byte, off int64) (in
 	if d.wal.pageSize == 0 && off > 0 {
 		d.readPageSize(h)
 	}
-	n, err := pwrite(h.lower.fd, data, off)
-	if err != nil || n != len(data) {
-		return n, err
-	}
 	if !d.wal.note(off, data) {
-		return n, nil
+		err := d.pipe.add(lowerWrite{file: h.lower, off: off, ticket: t, wal: true}, data)
+		return err == nil, err
 	}
-	if err := d.publish(t, owner, h); err != nil {
-		return 0, err
+	if err := d.pipe.finish(); err != nil {
+		return false, err
 	}
-	return n, nil
+	if err := d.ensureWrite(); err != nil {
+		return false, err
+	}
+	if !d.fs.still(t) {
+		return false, d.refuseCommit(h)
+	}
+	if n, err := pwrite(h.lower.fd, data, off); err != nil || n != len(data) {
+		return false, cmp.Or(err, error(syscall.EIO))
+	}
+	return false, d.publish(t, h)
 }
 
 // readPageSize learns the page size of a WAL that was begun before us.
@@ -52,13 +73,14 @@ func (d *database) readPageSize(h *handle) {
 	}
 }
 
-// publish makes LiteFS commit: unlock WRITE below and lock it again. The READ
-// lock, which a writer of a WAL always has, keeps LiteFS's own writers out
-// between the two. Where -pos has not moved LiteFS saw no transaction, because
-// SQLite has yet to make the checksums anew (iReCksum); the next write of the
-// commit frame tries again. Called with walMu held.
-func (d *database) publish(t Ticket, owner uint64, h *handle) error {
-	before, err := d.position()
+// publish makes LiteFS commit, by unlocking WRITE below. The READ lock, which a
+// writer of a WAL always has, keeps LiteFS's own writers out from then on, so
+// WRITE is taken again only if more frames come. Where -pos has not moved LiteFS
+// saw no transaction, because SQLite has yet to make the checksums anew
+// (iReCksum); the next write of the commit frame tries again. Called with walMu
+// held.
+func (d *database) publish(t Ticket, h *handle) error {
+	before, err := d.positionBefore()
 	if err != nil {
 		return err
 	}
@@ -67,10 +89,10 @@ func (d *database) publish(t Ticket, owner uint64, h *handle) error {
 		// Not published yet: it can still be a refusal instead of a doubt.
 		return d.refuseCommit(h)
 	}
-	if err := d.cycleWrite(owner); err != nil {
+	if err := d.commitBelow(); err != nil {
 		return err
 	}
-	after, err := d.position()
+	after, err := d.positionAfter()
 	if err != nil {
 		return d.fs.doubt(err)
 	}
@@ -78,6 +100,7 @@ func (d *database) publish(t Ticket, owner uint64, h *handle) error {
 		return nil
 	}
 	d.wal.published()
+	d.committedWAL(before, after)
 	d.fs.count.published.Add(1)
 	d.fs.hooks.afterPublish.run(d.name)
 	return d.fs.secondLook(t)
@@ -92,30 +115,32 @@ func (d *database) refuseCommit(h *handle) error {
 	return errFenced
 }
 
-// cycleWrite unlocks and relocks WRITE below.
-func (d *database) cycleWrite(owner uint64) error {
+// commitBelow unlocks WRITE in LiteFS, which commits and syncs in that call. So
+// mu is not held meanwhile.
+func (d *database) commitBelow() error {
 	d.mu.Lock()
-	h := d.table.get(slotWrite, owner)
-	if h == nil {
-		// A write without a lock owner, or by a handle that lent its lock.
-		owner, h = d.table.holder(slotWrite)
-	}
-	l := d.shmLocks
-	held := h != nil && !h.dead && d.held[slotWrite] == exclusive && l != nil
+	l, held, alone := d.shmLocks, d.held[slotWrite] == exclusive, d.reads() == noSlots
 	d.mu.Unlock()
-	if !held {
+	if !held || l == nil {
 		return syscall.EIO // LiteFS refuses frames without WRITE; so this is a lost lock
 	}
 	start, size := slotWrite.bytesOf()
 	if err := setLock(l.fd, fcntlType(unlocked), start, size); err != nil {
 		return err
 	}
-	if err := setLock(l.fd, fcntlType(exclusive), start, size); err != nil {
+	d.mu.Lock()
+	d.held[slotWrite] = unlocked
+	d.mu.Unlock()
+	if !alone {
+		return nil
+	}
+	if err := d.ensureWrite(); err != nil {
 		d.fs.log.Error("WRITE was taken by another below while a commit was published; the lower path must not be used beside the mount",
 			"db", d.name, "err", err)
 		d.mu.Lock()
-		h.dead = true
-		d.held[slotWrite] = unlocked
+		if h := d.table.holder(slotWrite); h != nil {
+			h.dead = true
+		}
 		d.countDead()
 		d.mu.Unlock()
 		return errInDoubt
@@ -123,23 +148,56 @@ func (d *database) cycleWrite(owner uint64) error {
 	return nil
 }
 
+// LiteFS takes WRITE for itself, beside readers of ours, for the moment in
+// which a snapshot begins (db.go, WriteSnapshotTo).
+const (
+	writeTries = 1000
+	writePause = time.Millisecond
+)
+
+// ensureWrite takes WRITE below for the one who has it above. Called with walMu
+// held, or by the pipe of one who waits for it with walMu held.
+func (d *database) ensureWrite() error {
+	d.mu.Lock()
+	h, l := d.table.holder(slotWrite), d.shmLocks
+	owed := h != nil && !h.dead && d.held[slotWrite] != exclusive && l != nil
+	d.mu.Unlock()
+	if !owed {
+		return nil // or LiteFS says why not
+	}
+	start, size := slotWrite.bytesOf()
+	var err error
+	for range writeTries {
+		if err = setLock(l.fd, fcntlType(exclusive), start, size); err != syscall.EAGAIN {
+			break
+		}
+		time.Sleep(writePause)
+	}
+	if err != nil {
+		return fmt.Errorf("WRITE below: %w", err)
+	}
+	d.mu.Lock()
+	d.held[slotWrite] = exclusive
+	d.mu.Unlock()
+	return nil
+}
+
 // endWrite takes WRITE from owner: what is complete but unpublished is
 // cancelled before LiteFS could commit it, and what LiteFS has but SQLite's
 // index does not cover is left to SQLite's recovery.
 func (d *database) endWrite(owner uint64) error {
-	d.walMu.Lock()
-	defer d.walMu.Unlock()
 	d.mu.Lock()
-	h := d.table.get(slotWrite, owner)
-	if h == nil || h.typ != exclusive {
-		d.mu.Unlock()
+	mine := d.table.holds(slotWrite, owner)
+	d.mu.Unlock()
+	if !mine {
 		return nil
 	}
-	d.mu.Unlock()
-	err := d.dropWrite(h)
+	d.walMu.Lock()
+	defer d.walMu.Unlock()
+	err := d.dropWrite(owner)
 	d.uncover()
 	d.mu.Lock()
-	d.table.set(slotWrite, owner, hold{})
+	d.table.drop(slotWrite, owner)
 	d.txOpen.Store(false)
 	d.countDead()
 	d.sweep()
@@ -151,8 +209,16 @@ func (d *database) endWrite(owner uint64) error {
 // dropWrite releases WRITE below and leaves the hold dead above, where it goes
 // on to keep other writers out. LiteFS syncs in this unlock, so mu is not held.
 // Called with walMu held.
-func (d *database) dropWrite(h *hold) error {
+func (d *database) dropWrite(owner uint64) error {
+	if err := d.pipe.finish(); err != nil {
+		d.fs.log.Debug("frames of an ended transaction were not written", "db", d.name, "err", err)
+	}
 	d.mu.Lock()
+	h := d.table.get(slotWrite, owner)
+	if h == nil {
+		d.mu.Unlock()
+		return nil
+	}
 	live := !h.dead && d.held[slotWrite] == exclusive
 	h.dead = true
 	l := d.shmLocks

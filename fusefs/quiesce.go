@@ -15,7 +15,7 @@ func (f *FS) Quiesce(ctx context.Context, grace time.Duration) (release func()) 
 	ctx, cancel := context.WithCancel(ctx)
 	var frees []func()
 	for _, d := range f.dbs.all() {
-		frees = append(frees, d.pause.start())
+		frees = append(frees, d.holdReaders())
 	}
 	release = sync.OnceFunc(func() {
 		cancel()
@@ -52,24 +52,35 @@ func (d *database) cutAll() {
 	d.mu.Lock()
 	defer d.mu.Unlock()
 	d.poisonRollback()
-	wal := d.walModeLocked()
+	wal := d.journalMode(nil) == modeWAL
 	for s := range slots {
 		if s == slotDMS || wal && s == slotShared {
 			continue
 		}
-		for _, h := range d.table[s] {
-			if !h.dead {
+		for i := range d.table[s] {
+			if h := &d.table[s][i]; !h.dead {
 				h.dead = true
 				d.fs.count.cut.Add(1)
 			}
 		}
-		if want := d.table.strongest(s); want != d.held[s] {
-			if err := d.setBelow(s, want); err != nil {
-				d.fs.log.Debug("unlock below failed", "db", d.name, "err", err)
-			}
-		}
 	}
-	d.countDead()
+	d.cutOff(true)
 	d.sweep()
 	d.wake()
+}
+
+// cutOff takes away below what only dead holds need. Those who were reading
+// must not see what comes after, not even from the kernel's page cache: its
+// pages go first, and from then on every read of the file asks us (attr.go).
+// Called with mu held.
+func (d *database) cutOff(readers bool) {
+	d.endExclusive()
+	d.countDead()
+	if readers {
+		d.dropPages()
+	}
+	d.dropKept()
+	if err := d.settleBelow(allSlots); err != nil {
+		d.unlockFailed(err)
+	}
 }

@@ -28,10 +28,9 @@ func (f *FS) fencing() bool { return f.cfg.Enforce && !f.gate.Admitting() }
 // settle cuts the open write transaction of d off, and sees to its journal.
 func (d *database) settle() error {
 	err := d.settleWAL()
-	free := d.pause.start()
+	free := d.holdReaders()
 	d.mu.Lock()
 	repair := d.poisonRollback()
-	d.countDead()
 	d.sweep()
 	d.wake()
 	d.mu.Unlock()
@@ -49,13 +48,15 @@ func (d *database) settleWAL() error {
 	d.walMu.Lock()
 	defer d.walMu.Unlock()
 	d.mu.Lock()
-	_, h := d.table.holder(slotWrite)
-	d.mu.Unlock()
+	h := d.table.holder(slotWrite)
 	if h == nil || h.dead {
+		d.mu.Unlock()
 		return nil
 	}
+	owner := h.owner
+	d.mu.Unlock()
 	d.fs.count.poisoned.Add(1)
-	err := d.dropWrite(h)
+	err := d.dropWrite(owner)
 	d.mu.Lock()
 	d.countDead()
 	d.mu.Unlock()
@@ -69,20 +70,16 @@ func (d *database) settleWAL() error {
 func (d *database) poisonRollback() (repair bool) {
 	cut := false
 	for _, s := range []slot{slotPending, slotReserved, slotShared} {
-		_, h := d.table.holder(s)
+		h := d.table.holder(s)
 		if h == nil || h.dead {
 			continue
 		}
 		h.dead, cut = true, true
 		repair = repair || s == slotShared
-		if want := d.table.strongest(s); want != d.held[s] {
-			if err := d.setBelow(s, want); err != nil {
-				d.fs.log.Debug("unlock below failed", "db", d.name, "err", err)
-			}
-		}
 	}
 	if cut {
 		d.fs.count.poisoned.Add(1)
+		d.cutOff(repair)
 	}
 	return repair
 }
@@ -102,8 +99,8 @@ func (d *database) hot() bool {
 	}
 	d.mu.Lock()
 	defer d.mu.Unlock()
-	_, r := d.table.holder(slotReserved)
-	_, x := d.table.holder(slotShared)
+	r := d.table.holder(slotReserved)
+	x := d.table.holder(slotShared)
 	return r == nil || r.dead && x != nil && x.dead
 }
 
@@ -134,7 +131,7 @@ func (d *database) repair(ctx context.Context, free func()) {
 	timer := time.AfterFunc(repairHold, free)
 	defer timer.Stop()
 	for pause := repairPause; d.fs.fencing() && d.hot(); pause = min(2*pause, 2*time.Second) {
-		hold := d.pause.start()
+		hold := d.holdReaders()
 		try, cancel := context.WithTimeout(ctx, repairTry)
 		err := d.fs.cfg.Halt(try, d.name)
 		cancel()
@@ -163,7 +160,7 @@ func (f *FS) suspectAll(ctx context.Context) {
 	for _, name := range names {
 		if db, k := parseName(name); k == KindJournal && f.fencing() && ctx.Err() == nil {
 			d := f.dbs.get(db)
-			d.repairLater(d.pause.start())
+			d.repairLater(d.holdReaders())
 		}
 	}
 }

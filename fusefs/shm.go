@@ -81,9 +81,8 @@ func (d *database) openSHM() error {
 func (d *database) closeSHM() {
 	d.mu.Lock()
 	defer d.mu.Unlock()
-	if d.shmOpens--; d.shmOpens == 0 {
-		d.retire(&d.shmLocks)
-	}
+	d.shmOpens--
+	d.lingers()
 	d.sweep()
 }
 

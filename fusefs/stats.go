@@ -15,6 +15,7 @@ type Stats struct {
 	Cancelled  uint64 // complete WAL transactions that were taken back
 	Recovered  uint64 // private wal-index headers dropped so that SQLite recovers
 	Carried    uint64 // times LiteFS's wal-index was carried into ours
+	Dropped    uint64 // times the cached pages of a database were dropped
 	Poisoned   uint64 // write transactions cut off by a fence
 	CutReaders uint64 // read transactions cut off by a change of role
 	Repairs    uint64 // hot journals rolled back through LiteFS
@@ -31,6 +32,7 @@ type counters struct {
 	admitted, refused                       [kinds]atomic.Uint64
 	inDoubt, published, cancelled, recover  atomic.Uint64
 	carried, poisoned, cut, repairs, failed atomic.Uint64
+	dropped                                 atomic.Uint64
 }
 
 func byKind(c *[kinds]atomic.Uint64) map[string]uint64 {
@@ -49,7 +51,7 @@ func (f *FS) Stats() Stats {
 	return Stats{
 		Admitted: byKind(&c.admitted), Refused: byKind(&c.refused),
 		InDoubt: c.inDoubt.Load(), Published: c.published.Load(), Cancelled: c.cancelled.Load(),
-		Recovered: c.recover.Load(), Carried: c.carried.Load(), Poisoned: c.poisoned.Load(),
+		Recovered: c.recover.Load(), Carried: c.carried.Load(), Dropped: c.dropped.Load(), Poisoned: c.poisoned.Load(),
 		CutReaders: c.cut.Load(), Repairs: c.repairs.Load(), RepairErrs: c.failed.Load(),
 		LocksHeld: f.locksHeld(), Inflight: f.gate.Inflight(), Drain: f.gate.DrainTime(),
 		Fences: f.gate.fences.Load(), Observing: !f.cfg.Enforce,

@@ -1,0 +1,355 @@
+package fusefs
+
+import (
+	"sync/atomic"
+
+	"golang.org/x/sys/unix"
+)
+
+// The kernel caches the pages of a database file. Whatever our applications
+// write goes through that cache and keeps it right. What LiteFS writes beneath
+// us (replication, HALT, recovery) does not; but it can only do that while we
+// hold no lock that keeps its writers out. So the pages are compared with
+// LiteFS's words for "changed", and dropped if they differ, when the first such
+// lock is taken (entered), and when somebody reads without any (glance). The
+// words are its replication position and, in WAL mode, its wal-index header: a
+// HALT moves the WAL into the database without a new position.
+
+// cacheState is what the cached pages are known to be. Guarded by database.mu.
+type cacheState struct {
+	pos      position // of the cached pages
+	valid    bool
+	posMoved bool // a rollback transaction of ours was committed; pos is read before SHARED is given back
+
+	attrOut bool // the kernel was told to keep attributes
+	noLog   bool // there is no -journal; known while SHARED is held below
+
+	// WRITE sets these without mu.
+	stat   atomic.Pointer[unix.Stat_t] // of the database file while LiteFS cannot change it; nil = ask
+	gen    atomic.Uint64               // counts what makes a stat under way out of date
+	logGen atomic.Uint64               // counts births and deaths of -journal
+}
+
+// position is LiteFS's -pos: TXID, slash, checksum, newline (LiteFS
+// fuse/pos_node.go). Read in its exact length: beyond the end of a file the
+// kernel asks for its size first.
+type position [34]byte
+
+// pins says which of LiteFS's writers are kept out: those of a database in
+// rollback mode by SHARED, those of one in WAL mode by any of the others.
+type pins struct{ db, wal bool }
+
+func (d *database) pins() (p pins) {
+	p.db = d.held[slotShared] != unlocked
+	for s := slotWrite; s <= slotRead4; s++ {
+		p.wal = p.wal || d.held[s] != unlocked
+	}
+	return p
+}
+
+// pinned reports whether LiteFS cannot change the database now.
+func (d *database) pinned() bool {
+	p := d.pins()
+	switch journalMode(d.mode.Load()) {
+	case modeRollback:
+		return p.db
+	case modeWAL:
+		return p.wal
+	}
+	return false
+}
+
+// entered runs after a lower grant and before its answer: was is what was
+// pinned before it.
+func (d *database) entered(was pins) error {
+	now := d.pins()
+	changed := false
+	if now.wal && !was.wal {
+		var err error
+		if changed, err = d.checkIndex(); err != nil {
+			return err
+		}
+	}
+	if now.wal && !was.wal || now.db && !was.db {
+		d.validate(changed)
+	}
+	return nil
+}
+
+// validate drops the cached pages if LiteFS has changed the database. Called
+// with mu held. Nothing that READ and WRITE wait for may wait for mu: dropping
+// a page waits for them.
+func (d *database) validate(changed bool) {
+	pos, err := d.positionLocked()
+	c := &d.cache
+	if err == nil && c.valid && !changed && (pos == c.pos || c.posMoved) {
+		c.pos, c.posMoved = pos, false
+		return
+	}
+	c.pos, c.valid, c.posMoved = pos, err == nil, false
+	d.mode.Store(int32(modeUnknown))
+	_ = d.journalMode(nil)
+	d.dropPages()
+}
+
+// glance is validate for somebody who holds no lock: he may see a transaction
+// half applied, as on LiteFS itself, but never what was there long ago.
+func (d *database) glance() {
+	if d.suspect.Swap(false) {
+		d.dropPages()
+	}
+	if d.pinned() || d.file == nil {
+		return
+	}
+	changed := true
+	if d.shmLocks != nil {
+		theirs, err := d.indexBelow()
+		changed = err != nil || theirs != d.carry.last
+	} else if d.journalMode(nil) == modeRollback {
+		changed = false
+	}
+	d.validate(changed)
+}
+
+// dropPages makes the kernel forget the database's pages and attributes.
+func (d *database) dropPages() {
+	d.cache.attrOut = false
+	d.resized()
+	d.fs.count.dropped.Add(1)
+	if id := d.node.Load(); id != 0 {
+		d.fs.server.InodeNotify(id, 0, 0)
+	}
+}
+
+// beforeRelease runs before SHARED is given back below: LiteFS cannot have
+// moved the position yet, so what it is now is our own doing.
+func (d *database) beforeRelease() {
+	if c := &d.cache; c.posMoved {
+		pos, err := d.positionLocked()
+		c.pos, c.valid, c.posMoved = pos, c.valid && err == nil, false
+	}
+}
+
+// released runs after a lock below was given back.
+func (d *database) released() {
+	c := &d.cache
+	if d.held[slotShared] == unlocked {
+		c.noLog = false
+	}
+	if !d.pinned() {
+		d.forgetAttr()
+	}
+}
+
+// forgetAttr makes an end of the attributes that were to be kept.
+func (d *database) forgetAttr() {
+	c := &d.cache
+	d.resized()
+	if c.attrOut {
+		c.attrOut = false
+		if id := d.node.Load(); id != 0 {
+			d.fs.server.InodeNotify(id, -1, 0)
+		}
+	}
+}
+
+// committedJournal records a commit point of a rollback transaction.
+func (d *database) committedJournal() {
+	d.dirty.Store(false)
+	d.mu.Lock()
+	if c := &d.cache; d.held[slotShared] == unlocked {
+		c.valid = false // nobody can tell it from a change of LiteFS's
+	} else {
+		c.posMoved = true
+	}
+	d.mu.Unlock()
+}
+
+// committedWAL records that our commit moved the position.
+func (d *database) committedWAL(before, after position) {
+	d.mu.Lock()
+	if d.cache.pos == before {
+		d.cache.pos = after
+	}
+	d.mu.Unlock()
+}
+
+// endExclusive runs when a rollback transaction ends. One that has written and
+// not committed leaves pages in the cache that LiteFS may roll back beneath it.
+func (d *database) endExclusive() {
+	if d.dirty.Swap(false) {
+		d.cache.valid = false
+	}
+}
+
+// positionLocked reads LiteFS's replication position. Called with mu held.
+func (d *database) positionLocked() (pos position, err error) {
+	if d.pos == nil {
+		if d.pos, err = d.fs.openLower(d.name+"-pos", unix.O_RDONLY); err != nil {
+			return pos, err
+		}
+	}
+	_, err = pread(d.pos.fd, pos[:], 0)
+	return pos, err
+}
+
+// positionBefore is the position at the begin of a WAL transaction of ours.
+func (d *database) positionBefore() (position, error) {
+	d.mu.Lock()
+	defer d.mu.Unlock()
+	if d.cache.valid && !d.cache.posMoved {
+		return d.cache.pos, nil
+	}
+	return d.positionLocked()
+}
+
+// positionAfter is the position after LiteFS has been told to commit.
+func (d *database) positionAfter() (position, error) {
+	d.mu.Lock()
+	l := d.pos
+	if l == nil {
+		defer d.mu.Unlock()
+		return d.positionLocked()
+	}
+	l.refs.Add(1)
+	d.mu.Unlock()
+	defer l.release()
+	var pos position
+	_, err := pread(l.fd, pos[:], 0)
+	return pos, err
+}
+
+// journalMode is what a database's header says (sqlite.org/fileformat.html,
+// bytes 18 and 19).
+type journalMode int32
+
+const (
+	modeUnknown journalMode = iota
+	modeRollback
+	modeWAL
+)
+
+func modeOf(version byte) journalMode {
+	if version == 2 {
+		return modeWAL
+	}
+	return modeRollback
+}
+
+// journalMode returns the mode, from below where it is not known. l is a file
+// of the database to read from, nil = the one that mu guards.
+func (d *database) journalMode(l *lowerFile) journalMode {
+	if m := journalMode(d.mode.Load()); m != modeUnknown {
+		return m
+	}
+	if l == nil {
+		l = d.file
+	}
+	if l == nil {
+		var err error
+		if l, err = d.fs.openLower(d.name, unix.O_RDWR); err != nil {
+			return modeUnknown
+		}
+		d.retired = append(d.retired, l)
+		defer d.sweep()
+	}
+	var b [2]byte
+	if n, err := pread(l.fd, b[:], 18); err != nil || n != len(b) {
+		return modeUnknown
+	}
+	m := modeRollback
+	if b == [2]byte{2, 2} {
+		m = modeWAL
+	}
+	d.mode.Store(int32(m))
+	return m
+}
+
+// inWALMode is journalMode for who does not hold mu.
+func (d *database) inWALMode() bool {
+	if m := journalMode(d.mode.Load()); m != modeUnknown {
+		return m == modeWAL
+	}
+	d.mu.Lock()
+	defer d.mu.Unlock()
+	return d.journalMode(nil) == modeWAL
+}
+
+// endJournal waits for the journal writes of a transaction that ends. One that
+// failed was told to nobody; there is nobody left who could use the journal.
+func (d *database) endJournal() {
+	if err := d.pipe.finish(); err != nil {
+		d.fs.log.Debug("a journal that was given up was not written whole", "db", d.name, "err", err)
+	}
+}
+
+// attrKept is how long the kernel may keep attributes that we take back by a
+// notice as soon as they may change.
+const attrKept = 3600 // seconds
+
+// attr answers for the attributes of the database file. seconds is how long
+// the kernel may keep them. While somebody is cut off from reading, never: the
+// kernel then asks before every read, which is where he is told.
+func (d *database) attr(l *lowerFile) (st unix.Stat_t, seconds uint64, err error) {
+	d.mu.Lock()
+	d.glance()
+	pinned := d.pinned() && d.dead.Load() == nil
+	if known := d.cache.stat.Load(); pinned && known != nil {
+		d.cache.attrOut = true
+		d.mu.Unlock()
+		return *known, attrKept, nil
+	}
+	gen := d.cache.gen.Load()
+	d.mu.Unlock()
+	if l != nil {
+		st, err = fstat(l.fd)
+	} else {
+		st, err = d.fs.statLower(d.name)
+	}
+	if err != nil || !pinned {
+		return st, 0, err
+	}
+	d.mu.Lock()
+	defer d.mu.Unlock()
+	if !d.pinned() || d.dead.Load() != nil {
+		return st, 0, nil
+	}
+	kept := st
+	d.cache.stat.Store(&kept)
+	if d.cache.gen.Load() != gen {
+		d.cache.stat.Store(nil)
+		return st, 0, nil
+	}
+	d.cache.attrOut = true
+	return st, attrKept, nil
+}
+
+// resized forgets the known size of the database file.
+func (d *database) resized() {
+	d.cache.gen.Add(1)
+	d.cache.stat.Store(nil)
+}
+
+// hasNoJournal reports whether it is known that there is no -journal, and what
+// to give to sawNoJournal when that turns out below.
+func (d *database) hasNoJournal() (known bool, gen uint64) {
+	d.mu.Lock()
+	defer d.mu.Unlock()
+	return d.cache.noLog && d.held[slotShared] != unlocked, d.cache.logGen.Load()
+}
+
+func (d *database) sawNoJournal(gen uint64) {
+	d.mu.Lock()
+	defer d.mu.Unlock()
+	if d.cache.logGen.Load() == gen && d.held[slotShared] != unlocked {
+		d.cache.noLog = true
+	}
+}
+
+// journalCreated runs before and after a -journal is made.
+func (d *database) journalCreated() {
+	d.mu.Lock()
+	defer d.mu.Unlock()
+	d.cache.logGen.Add(1)
+	d.cache.noLog = false
+}

@@ -1,0 +1,144 @@
+package fusefs
+
+import (
+	"sync"
+	"sync/atomic"
+	"syscall"
+)
+
+// pipe carries lower writes out behind the application's back, in order: one
+// that no commit point depends on alone is acknowledged at once, and the next
+// is on its way up while LiteFS takes it. Whoever depends on them asks finish:
+// the write of a commit frame, an fsync, a write of the database, the end of
+// the transaction. A write that failed is told there, and those behind it are
+// not carried out.
+type pipe struct {
+	db  *database
+	low atomic.Int64 // lowest offset under way in -wal; 0 = none
+
+	mu    sync.Mutex
+	idle  sync.Cond
+	queue []lowerWrite
+	spare []lowerWrite // the other half of a double buffer
+	busy  bool
+	err   error
+}
+
+// lowerWrite is one write under way. Its ticket is given back when LiteFS has
+// taken it, so that a fence waits for it.
+type lowerWrite struct {
+	file   *lowerFile
+	data   *[]byte
+	off    int64
+	ticket Ticket
+	wal    bool // LiteFS takes it only from a holder of WRITE
+}
+
+// pipeDepth bounds what is under way; a writer that is faster waits.
+const pipeDepth = 64
+
+var buffers = sync.Pool{New: func() any { return new([]byte) }}
+
+func (p *pipe) init(d *database) { p.db, p.idle.L = d, &p.mu }
+
+// add takes a copy of data and its ticket over. An error is one of an earlier
+// write of the same transaction; the ticket is then still the caller's.
+func (p *pipe) add(w lowerWrite, data []byte) error {
+	w.data = buffers.Get().(*[]byte)
+	*w.data = append((*w.data)[:0], data...)
+	w.file.refs.Add(1)
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	for len(p.queue) >= pipeDepth || p.err != nil && p.busy {
+		p.idle.Wait()
+	}
+	if err := p.takeErr(); err != nil {
+		w.free()
+		return err
+	}
+	p.queue = append(p.queue, w)
+	if low := p.low.Load(); w.wal && (low == 0 || w.off < low) {
+		p.low.Store(w.off)
+	}
+	if !p.busy {
+		p.busy = true
+		go p.run()
+	}
+	return nil
+}
+
+func (w *lowerWrite) free() {
+	w.file.release()
+	buffers.Put(w.data)
+}
+
+// run carries out what is queued, and ends.
+func (p *pipe) run() {
+	p.mu.Lock()
+	for len(p.queue) > 0 {
+		batch := p.queue
+		p.queue, p.spare = p.spare[:0], batch
+		err := p.err
+		p.idle.Broadcast()
+		p.mu.Unlock()
+		for i := range batch {
+			if err == nil {
+				err = p.do(&batch[i])
+			}
+			p.db.fs.gate.Leave(batch[i].ticket)
+			batch[i].free()
+		}
+		p.mu.Lock()
+		p.err = err
+	}
+	p.busy = false
+	p.low.Store(0)
+	p.idle.Broadcast()
+	p.mu.Unlock()
+}
+
+func (p *pipe) do(w *lowerWrite) error {
+	if w.wal {
+		if err := p.db.ensureWrite(); err != nil {
+			return err
+		}
+	}
+	n, err := pwrite(w.file.fd, *w.data, w.off)
+	if err == nil && n != len(*w.data) {
+		err = syscall.EIO // a part of a frame or page; LiteFS never does that
+	}
+	return err
+}
+
+// finish waits until nothing is under way, and returns the error of what was.
+// It is told once: SQLite rolls the transaction back, and must be able to.
+func (p *pipe) finish() error {
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	for p.busy {
+		p.idle.Wait()
+	}
+	return p.takeErr()
+}
+
+// wait is finish without taking the error.
+func (p *pipe) wait() {
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	for p.busy {
+		p.idle.Wait()
+	}
+}
+
+// waitFor waits where a read of -wal may meet a frame that is under way.
+func (p *pipe) waitFor(end int64) {
+	if low := p.low.Load(); low != 0 && end > low {
+		p.wait()
+	}
+}
+
+func (p *pipe) takeErr() error {
+	err := p.err
+	p.err = nil
+	return err
+}
