@@ -22,12 +22,66 @@ type cacheState struct {
 	posMoved bool // a rollback transaction of ours was committed; pos is read before SHARED is given back
 
 	attrOut bool // the kernel was told to keep attributes
-	noLog   bool // there is no -journal; known while SHARED is held below
 
-	// WRITE sets these without mu.
-	stat   atomic.Pointer[unix.Stat_t] // of the database file while LiteFS cannot change it; nil = ask
-	gen    atomic.Uint64               // counts what makes a stat under way out of date
-	logGen atomic.Uint64               // counts births and deaths of -journal
+	// What is known of the sizes while LiteFS cannot change them.
+	file, wal, journal knownSize
+}
+
+// knownSize is a file's size as we know it, without asking LiteFS. Safe for
+// concurrent use: WRITE must not wait for database.mu.
+type knownSize struct {
+	n   atomic.Int64  // size, or one of the two below
+	gen atomic.Uint64 // counts changes, to tell that an answer from below is out of date
+}
+
+const (
+	sizeUnknown = 0  // plus one, so that the zero value knows nothing
+	sizeAbsent  = -1 // there is no such file
+)
+
+// get returns the size; absent and known say what it means.
+func (k *knownSize) get() (size int64, absent, known bool) {
+	n := k.n.Load()
+	return n - 1, n == sizeAbsent, n != sizeUnknown
+}
+
+// forget makes it unknown.
+func (k *knownSize) forget() {
+	k.gen.Add(1)
+	k.n.Store(sizeUnknown)
+}
+
+// set is told by one who has just made the file.
+func (k *knownSize) set(size int64) {
+	k.gen.Add(1)
+	k.n.Store(size + 1)
+}
+
+func (k *knownSize) setAbsent() {
+	k.gen.Add(1)
+	k.n.Store(sizeAbsent)
+}
+
+// wrote records a write that ends at end.
+func (k *knownSize) wrote(end int64) {
+	k.gen.Add(1)
+	for {
+		n := k.n.Load()
+		if n == sizeUnknown || n == sizeAbsent || n-1 >= end || k.n.CompareAndSwap(n, end+1) {
+			return
+		}
+	}
+}
+
+// learn takes an answer from below in, if nothing has changed since gen.
+func (k *knownSize) learn(gen uint64, n int64) {
+	if k.gen.Load() != gen {
+		return
+	}
+	k.n.Store(n)
+	if k.gen.Load() != gen {
+		k.n.Store(sizeUnknown)
+	}
 }
 
 // position is LiteFS's -pos: TXID, slash, checksum, newline (LiteFS
@@ -63,6 +117,10 @@ func (d *database) pinned() bool {
 // pinned before it.
 func (d *database) entered(was pins) error {
 	now := d.pins()
+	if now == was {
+		return nil
+	}
+	d.forgetSizes()
 	changed := false
 	if now.wal && !was.wal {
 		var err error
@@ -114,7 +172,7 @@ func (d *database) glance() {
 // dropPages makes the kernel forget the database's pages and attributes.
 func (d *database) dropPages() {
 	d.cache.attrOut = false
-	d.resized()
+	d.forgetSizes()
 	d.fs.count.dropped.Add(1)
 	if id := d.node.Load(); id != 0 {
 		d.fs.server.InodeNotify(id, 0, 0)
@@ -132,10 +190,6 @@ func (d *database) beforeRelease() {
 
 // released runs after a lock below was given back.
 func (d *database) released() {
-	c := &d.cache
-	if d.held[slotShared] == unlocked {
-		c.noLog = false
-	}
 	if !d.pinned() {
 		d.forgetAttr()
 	}
@@ -144,7 +198,7 @@ func (d *database) released() {
 // forgetAttr makes an end of the attributes that were to be kept.
 func (d *database) forgetAttr() {
 	c := &d.cache
-	d.resized()
+	d.forgetSizes()
 	if c.attrOut {
 		c.attrOut = false
 		if id := d.node.Load(); id != 0 {
@@ -287,69 +341,81 @@ func (d *database) endJournal() {
 // notice as soon as they may change.
 const attrKept = 3600 // seconds
 
-// attr answers for the attributes of the database file. seconds is how long
-// the kernel may keep them. While somebody is cut off from reading, never: the
-// kernel then asks before every read, which is where he is told.
-func (d *database) attr(l *lowerFile) (st unix.Stat_t, seconds uint64, err error) {
-	d.mu.Lock()
-	d.glance()
-	pinned := d.pinned() && d.dead.Load() == nil
-	if known := d.cache.stat.Load(); pinned && known != nil {
-		d.cache.attrOut = true
-		d.mu.Unlock()
-		return *known, attrKept, nil
+// knownSize returns the record of a file of kind k, nil if none is kept.
+func (d *database) knownSize(k Kind) *knownSize {
+	switch {
+	case d == nil:
+		return nil
+	case k == KindDatabase:
+		return &d.cache.file
+	case k == KindWAL:
+		return &d.cache.wal
+	case k == KindJournal:
+		return &d.cache.journal
 	}
-	gen := d.cache.gen.Load()
+	return nil
+}
+
+func (d *database) forgetSizes() {
+	d.cache.file.forget()
+	d.cache.wal.forget()
+	d.cache.journal.forget()
+}
+
+// stat answers for the attributes of the database, its -wal or its -journal, by
+// l if it is not nil. What is known is not asked for again: SQLite looks for a
+// -journal and a -wal at every begin of a read. seconds is how long the kernel
+// may keep the answer. While somebody is cut off from reading that is never:
+// the kernel then asks before every read, which is where he is told.
+func (d *database) stat(k Kind, l *lowerFile) (st unix.Stat_t, seconds uint64, err error) {
+	known := d.knownSize(k)
+	d.mu.Lock()
+	if k == KindDatabase {
+		d.glance()
+	}
+	pinned := d.pinned() && d.dead.Load() == nil
+	size, absent, ok := known.get()
+	if pinned && ok {
+		seconds = d.kept(k)
+		d.mu.Unlock()
+		if absent {
+			return st, 0, unix.ENOENT
+		}
+		return d.fs.statOf(size), seconds, nil
+	}
+	gen := known.gen.Load()
 	d.mu.Unlock()
+	d.pipe.wait()
 	if l != nil {
 		st, err = fstat(l.fd)
 	} else {
-		st, err = d.fs.statLower(d.name)
+		st, err = d.fs.statLower(d.name + k.suffix())
 	}
-	if err != nil || !pinned {
+	if !pinned || err != nil && err != unix.ENOENT {
 		return st, 0, err
 	}
 	d.mu.Lock()
 	defer d.mu.Unlock()
 	if !d.pinned() || d.dead.Load() != nil {
+		return st, 0, err
+	}
+	if err != nil {
+		known.learn(gen, sizeAbsent)
+		return st, 0, err
+	}
+	known.learn(gen, st.Size+1)
+	if _, _, ok := known.get(); !ok {
 		return st, 0, nil
 	}
-	kept := st
-	d.cache.stat.Store(&kept)
-	if d.cache.gen.Load() != gen {
-		d.cache.stat.Store(nil)
-		return st, 0, nil
+	return st, d.kept(k), nil
+}
+
+// kept returns for how long the kernel may keep attributes of a file of kind k,
+// and remembers to take them back. Called with mu held.
+func (d *database) kept(k Kind) uint64 {
+	if k != KindDatabase {
+		return 0
 	}
 	d.cache.attrOut = true
-	return st, attrKept, nil
-}
-
-// resized forgets the known size of the database file.
-func (d *database) resized() {
-	d.cache.gen.Add(1)
-	d.cache.stat.Store(nil)
-}
-
-// hasNoJournal reports whether it is known that there is no -journal, and what
-// to give to sawNoJournal when that turns out below.
-func (d *database) hasNoJournal() (known bool, gen uint64) {
-	d.mu.Lock()
-	defer d.mu.Unlock()
-	return d.cache.noLog && d.held[slotShared] != unlocked, d.cache.logGen.Load()
-}
-
-func (d *database) sawNoJournal(gen uint64) {
-	d.mu.Lock()
-	defer d.mu.Unlock()
-	if d.cache.logGen.Load() == gen && d.held[slotShared] != unlocked {
-		d.cache.noLog = true
-	}
-}
-
-// journalCreated runs before and after a -journal is made.
-func (d *database) journalCreated() {
-	d.mu.Lock()
-	defer d.mu.Unlock()
-	d.cache.logGen.Add(1)
-	d.cache.noLog = false
+	return attrKept
 }

@@ -51,5 +51,18 @@ func parseName(name string) (db string, k Kind) {
 	return name, KindDatabase
 }
 
+// suffix is what a file of kind k has behind its database's name.
+func (k Kind) suffix() string {
+	switch k {
+	case KindJournal:
+		return "-journal"
+	case KindWAL:
+		return "-wal"
+	case KindSHM:
+		return "-shm"
+	}
+	return ""
+}
+
 // virtual reports a file that is ours alone: no operation on it reaches LiteFS.
 func (k Kind) virtual() bool { return k == KindPrimary || k == KindBlocked }

@@ -56,6 +56,7 @@ type FS struct {
 	dbs    databaseTable
 	count  counters
 	since  time.Time
+	owner  struct{ uid, gid uint32 } // of everything in LiteFS's mount
 
 	done    chan struct{}
 	notify  chan struct{} // a change of state to tell the kernel of
@@ -83,6 +84,9 @@ func Mount(cfg Config) (*FS, error) {
 		done: make(chan struct{}), notify: make(chan struct{}, 1),
 	}
 	f.lower.set(root)
+	if st, err := f.statLower("."); err == nil {
+		f.owner.uid, f.owner.gid = st.Uid, st.Gid
+	}
 	f.nodes.init()
 	f.files.init()
 	f.dbs.init(f)

@@ -51,6 +51,7 @@ func (h *handle) mayRead(in *fuse.ReadIn) error {
 		d.pipe.wait()
 		return nil
 	case KindDatabase:
+		d.pipe.waitPages()
 	default:
 		return nil
 	}
@@ -136,37 +137,59 @@ func (f *FS) writeBelow(t Ticket, h *handle, owner uint64, task uint32, data []b
 	}
 	commits := k == KindJournal && commitsJournal(data, off)
 	if k == KindJournal && !commits {
-		err := d.pipe.add(lowerWrite{file: h.lower, off: off, ticket: t}, data)
-		return err == nil, err
+		return d.later(lowerWrite{file: h.lower, off: off, ticket: t, kind: k}, data)
 	}
-	if err := d.pipe.finish(); err != nil {
+	if k == KindDatabase && d.writes(data, off) && f.still(t) {
+		return d.later(lowerWrite{file: h.lower, off: off, ticket: t, kind: k}, data)
+	}
+	if err := d.finishFor(k); err != nil {
 		return false, err
 	}
 	// These took time: look again right before the write.
 	if !f.still(t) {
 		return false, errFenced
 	}
-	if k == KindDatabase {
-		d.writes(data, off)
+	err = writeAll(h.lower.fd, data, off)
+	if known := d.knownSize(k); known != nil {
+		known.wrote(off + int64(len(data)))
 	}
-	if err := writeAll(h.lower.fd, data, off); err != nil || !commits {
+	if err != nil || !commits {
 		return false, err
 	}
 	d.committedJournal()
 	return false, f.secondLook(t)
 }
 
-// writes notes a write of the database file that is about to be carried out.
-func (d *database) writes(data []byte, off int64) {
-	if d.txOpen.Load() {
+// writes notes a write of the database file that is about to be carried out,
+// and reports whether it is one of a rollback transaction: its commit point
+// will ask what became of it.
+func (d *database) writes(data []byte, off int64) bool {
+	rollback := journalMode(d.mode.Load()) != modeWAL
+	if rollback {
 		d.dirty.Store(true)
 	}
 	if off == 0 && len(data) >= 100 {
 		d.mode.Store(int32(modeOf(data[18])))
 	}
-	if st := d.cache.stat.Load(); st == nil || off+int64(len(data)) > st.Size {
-		d.resized()
+	return rollback && d.txOpen.Load()
+}
+
+// later hands a write to the pipe.
+func (d *database) later(w lowerWrite, data []byte) (later bool, err error) {
+	if err := d.pipe.add(w, data); err != nil {
+		return false, err
 	}
+	d.knownSize(w.kind).wrote(w.off + int64(len(data)))
+	return true, nil
+}
+
+// finishFor waits for the writes that one to a file of kind k depends on. A
+// checkpoint depends on none: the frames under way are of another transaction.
+func (d *database) finishFor(k Kind) error {
+	if k == KindDatabase && journalMode(d.mode.Load()) == modeWAL {
+		return nil
+	}
+	return d.pipe.finish()
 }
 
 func writeAll(fd int, data []byte, off int64) error {
@@ -306,9 +329,10 @@ func (f *FS) truncate(n *node, in *fuse.SetAttrIn, size int64, t Ticket) error {
 	}
 	err := f.truncateLower(n, in, size)
 	switch {
-	case n.kind == KindDatabase:
-		n.db.resized()
+	case n.kind == KindDatabase || n.kind == KindWAL:
+		n.db.knownSize(n.kind).forget()
 	case err == nil && n.kind == KindJournal && size == 0:
+		n.db.knownSize(n.kind).forget()
 		n.db.committedJournal()
 		return f.secondLook(t)
 	}
@@ -430,6 +454,14 @@ func (f *FS) unlinkWAL(name string, d *database) error {
 
 func (f *FS) unlinkLower(name string) error {
 	_, err := retry(func() (int, error) { return 0, unix.Unlinkat(f.rootFD(), name, 0) })
+	base, k := parseName(name)
+	known := f.databaseFor(base, k).knownSize(k)
+	switch {
+	case err == nil && known != nil:
+		known.setAbsent()
+	case known != nil:
+		known.forget()
+	}
 	if err == nil {
 		f.nodes.drop(name)
 	}

@@ -47,10 +47,8 @@ func (f *FS) find(name string, out *fuse.Attr) (n *node, seconds uint64, err err
 			return nil, 0, unix.ENOENT
 		}
 		st, err = f.statSHM(f.dbs.get(base), m)
-	case KindDatabase:
-		st, seconds, err = f.dbs.get(base).attr(nil)
-	case KindJournal:
-		st, err = f.statJournal(name, f.dbs.get(base))
+	case KindDatabase, KindWAL, KindJournal:
+		st, seconds, err = f.dbs.get(base).stat(k, nil)
 	default:
 		st, err = f.statLower(name)
 	}
@@ -63,19 +61,12 @@ func (f *FS) find(name string, out *fuse.Attr) (n *node, seconds uint64, err err
 	return n, seconds, nil
 }
 
-// statJournal stats -journal, which every reader in rollback mode asks for, and
-// which is almost never there.
-func (f *FS) statJournal(name string, d *database) (st unix.Stat_t, err error) {
-	known, gen := d.hasNoJournal()
-	if known {
-		return st, unix.ENOENT
-	}
-	d.pipe.wait()
-	st, err = f.statLower(name)
-	if err == unix.ENOENT {
-		d.sawNoJournal(gen)
-	}
-	return st, err
+// statOf makes the attributes that LiteFS gives a file of that size
+// (LiteFS fuse/database_node.go, Attr): no times, and everything is its owner's.
+func (f *FS) statOf(size int64) (st unix.Stat_t) {
+	st.Mode, st.Nlink, st.Size = unix.S_IFREG|0o666, 1, size
+	st.Uid, st.Gid = f.owner.uid, f.owner.gid
+	return st
 }
 
 // statSHM stats our -shm, which belongs to whom the database does.
@@ -143,12 +134,9 @@ func (f *FS) attr(n *node, h *handle, out *fuse.Attr) (seconds uint64, err error
 		st = f.statVirtual(n.kind)
 	case n.shm != nil:
 		st, err = f.statSHM(n.db, n.shm)
-	case n.kind == KindDatabase:
-		st, seconds, err = n.db.attr(l)
+	case n.kind == KindDatabase || n.kind == KindWAL || n.kind == KindJournal:
+		st, seconds, err = n.db.stat(n.kind, l)
 	default:
-		if n.db != nil {
-			n.db.pipe.wait()
-		}
 		if l != nil {
 			st, err = fstat(l.fd)
 		} else {

@@ -116,8 +116,6 @@ func (f *FS) create(name string, flags uint32, out *fuse.OpenOut) (*node, error)
 		if err := f.mayJournal(d); err != nil {
 			return nil, err
 		}
-		d.journalCreated()
-		defer d.journalCreated()
 	}
 	return f.createLower(name, base, k, flags, out)
 }
@@ -141,14 +139,23 @@ func (f *FS) createSHM(name, base string, out *fuse.OpenOut) (*node, error) {
 
 // createLower creates below. The node is new whatever bore the name before.
 func (f *FS) createLower(name, base string, k Kind, flags uint32, out *fuse.OpenOut) (*node, error) {
-	mode := unix.O_RDWR | unix.O_CREAT | int(flags&unix.O_EXCL)
-	l, err := f.openLower(name, mode)
+	// O_EXCL, to know that it is new and empty; LiteFS makes a new file each
+	// time anyway (db.go, CreateJournal, CreateWAL).
+	l, err := f.openLower(name, unix.O_RDWR|unix.O_CREAT|unix.O_EXCL)
+	made := err == nil
+	if err == unix.EEXIST && flags&unix.O_EXCL == 0 {
+		l, err = f.openLower(name, unix.O_RDWR|unix.O_CREAT)
+	}
 	if err != nil {
 		return nil, err
 	}
 	d := f.databaseFor(base, k)
 	if k == KindDatabase {
 		d.created(l)
+	} else if known := d.knownSize(k); known != nil && made {
+		known.set(0)
+	} else if known != nil {
+		known.forget()
 	}
 	h := f.files.add(&handle{node: f.nodes.lookup(name, k, d, nil, true), lower: l})
 	out.Fh = h.id

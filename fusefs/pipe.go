@@ -13,8 +13,9 @@ import (
 // the transaction. A write that failed is told there, and those behind it are
 // not carried out.
 type pipe struct {
-	db  *database
-	low atomic.Int64 // lowest offset under way in -wal; 0 = none
+	db    *database
+	low   atomic.Int64 // lowest offset under way in -wal; 0 = none
+	pages int          // writes of the database file under way
 
 	mu    sync.Mutex
 	idle  sync.Cond
@@ -31,7 +32,7 @@ type lowerWrite struct {
 	data   *[]byte
 	off    int64
 	ticket Ticket
-	wal    bool // LiteFS takes it only from a holder of WRITE
+	kind   Kind
 }
 
 // pipeDepth bounds what is under way; a writer that is faster waits.
@@ -57,8 +58,11 @@ func (p *pipe) add(w lowerWrite, data []byte) error {
 		return err
 	}
 	p.queue = append(p.queue, w)
-	if low := p.low.Load(); w.wal && (low == 0 || w.off < low) {
+	if low := p.low.Load(); w.kind == KindWAL && (low == 0 || w.off < low) {
 		p.low.Store(w.off)
+	}
+	if w.kind == KindDatabase {
+		p.pages++
 	}
 	if !p.busy {
 		p.busy = true
@@ -81,15 +85,25 @@ func (p *pipe) run() {
 		err := p.err
 		p.idle.Broadcast()
 		p.mu.Unlock()
+		pages := 0
 		for i := range batch {
 			if err == nil {
 				err = p.do(&batch[i])
+			}
+			if batch[i].kind == KindDatabase {
+				pages++
 			}
 			p.db.fs.gate.Leave(batch[i].ticket)
 			batch[i].free()
 		}
 		p.mu.Lock()
 		p.err = err
+		p.pages -= pages
+	}
+	if p.err != nil {
+		// What was acknowledged is not there: not its size, not its pages.
+		p.db.forgetSizes()
+		p.db.suspect.Store(true)
 	}
 	p.busy = false
 	p.low.Store(0)
@@ -98,7 +112,7 @@ func (p *pipe) run() {
 }
 
 func (p *pipe) do(w *lowerWrite) error {
-	if w.wal {
+	if w.kind == KindWAL {
 		if err := p.db.ensureWrite(); err != nil {
 			return err
 		}
@@ -134,6 +148,17 @@ func (p *pipe) wait() {
 func (p *pipe) waitFor(end int64) {
 	if low := p.low.Load(); low != 0 && end > low {
 		p.wait()
+	}
+}
+
+// waitPages waits for writes of the database file: the kernel asks for a page
+// that it has dropped. It does not wait for others, which may wait for whoever
+// waits for this page (ensureWrite, dropPages).
+func (p *pipe) waitPages() {
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	for p.pages > 0 {
+		p.idle.Wait()
 	}
 }
 

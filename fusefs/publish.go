@@ -1,7 +1,6 @@
 package fusefs
 
 import (
-	"cmp"
 	"encoding/binary"
 	"fmt"
 	"syscall"
@@ -47,8 +46,7 @@ func (d *database) writeFrames(t Ticket, h *handle, owner uint64, data []byte, o
 		d.readPageSize(h)
 	}
 	if !d.wal.note(off, data) {
-		err := d.pipe.add(lowerWrite{file: h.lower, off: off, ticket: t, wal: true}, data)
-		return err == nil, err
+		return d.later(lowerWrite{file: h.lower, off: off, ticket: t, kind: KindWAL}, data)
 	}
 	if err := d.pipe.finish(); err != nil {
 		return false, err
@@ -59,8 +57,10 @@ func (d *database) writeFrames(t Ticket, h *handle, owner uint64, data []byte, o
 	if !d.fs.still(t) {
 		return false, d.refuseCommit(h)
 	}
-	if n, err := pwrite(h.lower.fd, data, off); err != nil || n != len(data) {
-		return false, cmp.Or(err, error(syscall.EIO))
+	err = writeAll(h.lower.fd, data, off)
+	d.cache.wal.wrote(off + int64(len(data)))
+	if err != nil {
+		return false, err
 	}
 	return false, d.publish(t, h)
 }

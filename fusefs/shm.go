@@ -73,10 +73,23 @@ func (d *database) openSHM() error {
 			return err
 		}
 		d.shmLocks = l
+		d.lengthen(l)
 	}
 	d.shmOpens++
 	return nil
 }
+
+// lengthen makes LiteFS's -shm as long as LiteFS does at its first update. It is
+// empty until then, and each look at it would be a request to LiteFS. Zeros mean
+// the same to both of us (LiteFS db.go, updateSHM).
+func (d *database) lengthen(l *lowerFile) {
+	if st, err := fstat(l.fd); err == nil && st.Size == 0 {
+		_, _ = retry(func() (int, error) { return 0, unix.Ftruncate(l.fd, shmSize) })
+	}
+}
+
+// shmSize is one block of a wal-index (LiteFS litefs.go, WALIndexBlockSize).
+const shmSize = 32768
 
 func (d *database) closeSHM() {
 	d.mu.Lock()
