@@ -56,7 +56,7 @@ type FS struct {
 	dbs    databaseTable
 	count  counters
 	since  time.Time
-	owner  struct{ uid, gid uint32 } // of everything in LiteFS's mount
+	owner  atomic.Pointer[unix.Stat_t] // what LiteFS's attributes have in common
 
 	done    chan struct{}
 	notify  chan struct{} // a change of state to tell the kernel of
@@ -84,9 +84,7 @@ func Mount(cfg Config) (*FS, error) {
 		done: make(chan struct{}), notify: make(chan struct{}, 1),
 	}
 	f.lower.set(root)
-	if st, err := f.statLower("."); err == nil {
-		f.owner.uid, f.owner.gid = st.Uid, st.Gid
-	}
+	f.learnOwner()
 	f.nodes.init()
 	f.files.init()
 	f.dbs.init(f)
@@ -146,6 +144,7 @@ func (f *FS) serve() error {
 		DisableXAttrs:      true, // ENOSYS once, or the kernel asks before every write
 		MaxStackDepth:      1,    // needed for passthrough of -shm
 		DisableReadDirPlus: true,
+		DisableSplice:      true, // a page is sooner copied than passed through a pipe
 		// flock is left to the kernel; the others would let data or a
 		// truncation pass without a request of its own.
 		DisabledCapabilities: fuse.CAP_FLOCK_LOCKS | fuse.CAP_WRITEBACK_CACHE | fuse.CAP_ATOMIC_O_TRUNC | fuse.CAP_DIRECT_IO_ALLOW_MMAP,

@@ -46,7 +46,7 @@ func (f *FS) find(name string, out *fuse.Attr) (n *node, seconds uint64, err err
 		if m = f.dbs.get(base).hasSHM(); m == nil {
 			return nil, 0, unix.ENOENT
 		}
-		st, err = f.statSHM(f.dbs.get(base), m)
+		st, err = f.statSHM(m)
 	case KindDatabase, KindWAL, KindJournal:
 		st, seconds, err = f.dbs.get(base).stat(k, nil)
 	default:
@@ -61,20 +61,30 @@ func (f *FS) find(name string, out *fuse.Attr) (n *node, seconds uint64, err err
 	return n, seconds, nil
 }
 
-// statOf makes the attributes that LiteFS gives a file of that size
-// (LiteFS fuse/database_node.go, Attr): no times, and everything is its owner's.
+// learnOwner remembers what all of LiteFS's files have in common: the owner,
+// and as times the start of LiteFS (bazil.org/fuse/fs, nodeAttr).
+func (f *FS) learnOwner() {
+	st, err := f.statLower(".")
+	if err != nil {
+		f.log.Warn("cannot stat the LiteFS mount", "err", err)
+	}
+	f.owner.Store(&st)
+}
+
+// statOf makes the attributes that LiteFS gives a file of that size. The times
+// must be LiteFS's: the kernel drops a file's pages when its mtime changes.
 func (f *FS) statOf(size int64) (st unix.Stat_t) {
+	o := f.owner.Load()
 	st.Mode, st.Nlink, st.Size = unix.S_IFREG|0o666, 1, size
-	st.Uid, st.Gid = f.owner.uid, f.owner.gid
+	st.Uid, st.Gid = o.Uid, o.Gid
+	st.Atim, st.Mtim, st.Ctim = o.Mtim, o.Mtim, o.Mtim
 	return st
 }
 
-// statSHM stats our -shm, which belongs to whom the database does.
-func (f *FS) statSHM(d *database, m *memory) (st unix.Stat_t, err error) {
+// statSHM stats our -shm, which belongs to whom LiteFS's files do.
+func (f *FS) statSHM(m *memory) (st unix.Stat_t, err error) {
 	st, err = fstat(m.fd)
-	if owner, err2 := f.statLower(d.name); err2 == nil {
-		st.Uid, st.Gid = owner.Uid, owner.Gid
-	}
+	st.Uid, st.Gid = f.owner.Load().Uid, f.owner.Load().Gid
 	return st, err
 }
 
@@ -133,7 +143,7 @@ func (f *FS) attr(n *node, h *handle, out *fuse.Attr) (seconds uint64, err error
 	case n.kind.virtual():
 		st = f.statVirtual(n.kind)
 	case n.shm != nil:
-		st, err = f.statSHM(n.db, n.shm)
+		st, err = f.statSHM(n.shm)
 	case n.kind == KindDatabase || n.kind == KindWAL || n.kind == KindJournal:
 		st, seconds, err = n.db.stat(n.kind, l)
 	default:

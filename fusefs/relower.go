@@ -48,6 +48,7 @@ func (f *FS) Relower() error {
 		return fmt.Errorf("lower %s: %w", f.cfg.Lower, err)
 	}
 	f.lower.set(fd)
+	f.learnOwner()
 	f.dbs.renew()
 	f.nodes.renew()
 	f.workers.do(f.suspectAll)
