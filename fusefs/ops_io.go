@@ -302,7 +302,7 @@ func (f *FS) setAttr(n *node, in *fuse.SetAttrIn) error {
 	}
 	defer f.gate.Leave(t)
 	if !resize {
-		return f.setOther(n, in)
+		return nil // modes, owners, times: LiteFS says OK and forgets them
 	}
 	return f.truncate(n, in, int64(size), t)
 }
@@ -361,23 +361,6 @@ func (f *FS) truncateLower(n *node, in *fuse.SetAttrIn, size int64) error {
 	}
 	_, err = retry(func() (int, error) { return 0, unix.Ftruncate(l.fd, size) })
 	return err
-}
-
-// setOther passes modes, owners and times to LiteFS, for its answer.
-func (f *FS) setOther(n *node, in *fuse.SetAttrIn) error {
-	name, flags := n.name, 0
-	if n.kind == KindRoot {
-		name = "."
-	}
-	if mode, ok := in.GetMode(); ok {
-		return unix.Fchmodat(f.rootFD(), name, mode, flags)
-	}
-	uid, uok := in.GetUID()
-	gid, gok := in.GetGID()
-	if uok || gok {
-		return unix.Fchownat(f.rootFD(), name, int(int32(uid)), int(int32(gid)), flags)
-	}
-	return nil // times: LiteFS shows its own
 }
 
 // Unlink of the journal is DELETE mode's commit point. A -wal goes while

@@ -20,13 +20,28 @@ func (f *rawFS) Lookup(cancel <-chan struct{}, in *fuse.InHeader, name string, o
 		return fuse.ENOTDIR
 	}
 	n, seconds, err := f.find(name, &out.Attr)
+	_, k := parseName(name)
+	if err == unix.ENOENT && (k == KindJournal || k == KindWAL || k == KindSHM) {
+		out.NodeId, out.EntryValid = 0, entryKept
+		return fuse.OK
+	}
 	if err != nil {
 		return f.status(err)
 	}
 	out.NodeId, out.Generation = n.id, 1
 	out.AttrValid = seconds
+	if k == KindDatabase {
+		out.EntryValid = entryKept
+	}
 	return fuse.OK
 }
+
+// entryKept is how long the kernel may remember in seconds that there is no
+// -journal, -wal or -shm, and which node a database is. The three are made
+// through this mount and nowhere else, and then the kernel knows. A database
+// that LiteFS drops and makes anew beneath us is opened by its name all the
+// same; its cached pages are validated at the open.
+const entryKept = 1
 
 // find returns the node that bears name now, counted once more, with its
 // attributes and for how long the kernel may keep those.
@@ -126,6 +141,9 @@ func (f *rawFS) GetAttr(cancel <-chan struct{}, in *fuse.GetAttrIn, out *fuse.At
 	}
 	seconds, err := f.attr(n, h, &out.Attr)
 	out.AttrValid = seconds
+	if n.kind == KindRoot {
+		out.AttrValid = entryKept // every component of every path is looked at
+	}
 	return f.status(err)
 }
 

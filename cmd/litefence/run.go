@@ -34,6 +34,7 @@ func runMain(args []string) int {
 	if err != nil {
 		return fail(exitUsage, err)
 	}
+	spreadThreads()
 	ctx, stop := signal.NotifyContext(context.Background(), syscall.SIGTERM, syscall.SIGINT)
 	defer stop()
 	go func() {
@@ -46,6 +47,15 @@ func runMain(args []string) int {
 		return fail(code, err)
 	}
 	return code
+}
+
+// spreadThreads lets more threads run than there are cores: most of them sit in
+// a call to the kernel or LiteFS, and one that comes back should not have to
+// wait for the runtime to notice that. GOMAXPROCS in the environment goes first.
+func spreadThreads() {
+	if os.Getenv("GOMAXPROCS") == "" {
+		runtime.GOMAXPROCS(max(8, runtime.NumCPU()))
+	}
 }
 
 // daemon is one run of litefence.
