@@ -21,7 +21,8 @@ type cacheState struct {
 	valid    bool
 	posMoved bool // a rollback transaction of ours was committed; pos is read before SHARED is given back
 
-	attrOut bool // the kernel was told to keep attributes
+	attrOut bool  // the kernel was told to keep attributes
+	bump    int64 // ns added to the mtime; another one makes the kernel drop the pages
 
 	// What is known of the sizes while LiteFS cannot change them.
 	file, wal, journal knownSize
@@ -138,35 +139,49 @@ func (d *database) entered(was pins) error {
 // with mu held. Nothing that READ and WRITE wait for may wait for mu: dropping
 // a page waits for them.
 func (d *database) validate(changed bool) {
+	if d.compare(changed) {
+		d.dropPages()
+	}
+}
+
+// compare reports whether LiteFS has changed the database since the last time,
+// or may have.
+func (d *database) compare(changed bool) bool {
 	pos, err := d.positionLocked()
 	c := &d.cache
 	if err == nil && c.valid && !changed && (pos == c.pos || c.posMoved) {
 		c.pos, c.posMoved = pos, false
-		return
+		return false
 	}
 	c.pos, c.valid, c.posMoved = pos, err == nil, false
 	d.mode.Store(int32(modeUnknown))
 	_ = d.journalMode(nil)
-	d.dropPages()
+	return true
 }
 
-// glance is validate for somebody who holds no lock: he may see a transaction
-// half applied, as on LiteFS itself, but never what was there long ago.
+// glance is compare for somebody who holds no lock: he may see a transaction
+// half applied, as on LiteFS itself, but never what was there long ago. The
+// pages go by another mtime in the answer. A notice would not do: the kernel
+// ignores attributes that were asked for before it (linux fs/fuse/inode.c,
+// fuse_change_attributes_i), the new size among them.
 func (d *database) glance() {
-	if d.suspect.Swap(false) {
-		d.dropPages()
+	changed := d.suspect.Swap(false)
+	if !d.pinned() && d.file != nil {
+		switch {
+		case d.shmLocks != nil:
+			theirs, err := d.indexBelow()
+			changed = changed || err != nil || theirs != d.carry.last
+		case d.journalMode(nil) != modeRollback:
+			changed = true
+		}
+		changed = d.compare(changed)
 	}
-	if d.pinned() || d.file == nil {
-		return
+	if changed {
+		d.cache.attrOut = false
+		d.forgetSizes()
+		d.fs.count.dropped.Add(1)
+		d.cache.bump++
 	}
-	changed := true
-	if d.shmLocks != nil {
-		theirs, err := d.indexBelow()
-		changed = err != nil || theirs != d.carry.last
-	} else if d.journalMode(nil) == modeRollback {
-		changed = false
-	}
-	d.validate(changed)
 }
 
 // dropPages makes the kernel forget the database's pages and attributes.
@@ -174,9 +189,7 @@ func (d *database) dropPages() {
 	d.cache.attrOut = false
 	d.forgetSizes()
 	d.fs.count.dropped.Add(1)
-	if id := d.node.Load(); id != 0 {
-		d.fs.server.InodeNotify(id, 0, 0)
-	}
+	d.notify(0)
 }
 
 // beforeRelease runs before SHARED is given back below: LiteFS cannot have
@@ -201,9 +214,22 @@ func (d *database) forgetAttr() {
 	d.forgetSizes()
 	if c.attrOut {
 		c.attrOut = false
-		if id := d.node.Load(); id != 0 {
-			d.fs.server.InodeNotify(id, -1, 0)
-		}
+		d.notify(onlyAttr)
+	}
+}
+
+// onlyAttr is the offset of a notice that is about attributes and no pages
+// (linux fs/fuse/inode.c, fuse_reverse_inval_inode).
+const onlyAttr = -1
+
+// notify makes the kernel forget the database file's pages from off on, and its
+// attributes.
+func (d *database) notify(off int64) {
+	var ids [4]uint64 // a notice may wait for a request that needs the node table
+	list := ids[:0]
+	d.fs.nodes.each(d, func(id uint64) { list = append(list, id) })
+	for _, id := range list {
+		d.fs.server.InodeNotify(id, off, 0)
 	}
 }
 
@@ -376,20 +402,26 @@ func (d *database) stat(k Kind, l *lowerFile) (st unix.Stat_t, seconds uint64, e
 	pinned := d.pinned() && d.dead.Load() == nil
 	size, absent, ok := known.get()
 	if pinned && ok {
-		seconds = d.kept(k)
+		seconds, bump := d.kept(k), d.cache.bump
 		d.mu.Unlock()
 		if absent {
 			return st, 0, unix.ENOENT
 		}
-		return d.fs.statOf(size), seconds, nil
+		if k != KindDatabase {
+			bump = 0
+		}
+		return bumped(d.fs.statOf(size), bump), seconds, nil
 	}
-	gen := known.gen.Load()
+	gen, bump := known.gen.Load(), d.cache.bump
 	d.mu.Unlock()
 	d.pipe.wait()
 	if l != nil {
 		st, err = fstat(l.fd)
 	} else {
 		st, err = d.fs.statLower(d.name + k.suffix())
+	}
+	if k == KindDatabase {
+		st = bumped(st, bump)
 	}
 	if !pinned || err != nil && err != unix.ENOENT {
 		return st, 0, err
@@ -408,6 +440,11 @@ func (d *database) stat(k Kind, l *lowerFile) (st unix.Stat_t, seconds uint64, e
 		return st, 0, nil
 	}
 	return st, d.kept(k), nil
+}
+
+func bumped(st unix.Stat_t, ns int64) unix.Stat_t {
+	st.Mtim = unix.NsecToTimespec(st.Mtim.Nano() + ns)
+	return st
 }
 
 // kept returns for how long the kernel may keep attributes of a file of kind k,

@@ -43,10 +43,9 @@ type database struct {
 	pause holdBack // new read grants wait here
 	pipe  pipe
 
-	node    atomic.Uint64 // id of the database file's node, whose pages the kernel caches
-	mode    atomic.Int32  // journalMode, as last seen
-	suspect atomic.Bool   // a write was refused whose data may still be in the page cache
-	dirty   atomic.Bool   // the open rollback transaction has written to the database file
+	mode    atomic.Int32 // journalMode, as last seen
+	suspect atomic.Bool  // a write was refused whose data may still be in the page cache
+	dirty   atomic.Bool  // the open rollback transaction has written to the database file
 
 	// dead says who was cut off; reads and writes look here without taking mu.
 	dead atomic.Pointer[deadSet]

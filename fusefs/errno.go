@@ -26,8 +26,14 @@ func (f *FS) errnoOf(err error) syscall.Errno {
 		return 0
 	case errors.Is(err, errFenced):
 		return f.cfg.Errno
-	case errors.Is(err, errCut), errors.Is(err, errInDoubt):
+	case errors.Is(err, errInDoubt):
 		return syscall.EIO
+	case errors.Is(err, errCut):
+		// Not EIO: SQLite takes that at a read for a broken file system, says
+		// "database disk image is malformed" and keeps the transaction open
+		// (os_unix.c, unixRead). At another errno it says "disk I/O error" and
+		// ends the transaction, which is what is wanted.
+		return syscall.ESTALE
 	case errors.Is(err, errForbidden):
 		return syscall.EACCES
 	case errors.As(err, &errno):

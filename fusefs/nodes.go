@@ -58,13 +58,22 @@ func (t *nodeTable) lookup(name string, kind Kind, db *database, m *memory, fres
 		t.last++
 		n = &node{id: t.last, name: name, kind: kind, db: db, shm: m}
 		t.byID[n.id], t.byName[name] = n, n
-		if kind == KindDatabase && db != nil {
-			db.node.Store(n.id)
-		}
 		m.addRef()
 	}
 	n.lookups++
 	return n
+}
+
+// each calls fn with the id of every node of d's database file: it may have an
+// old one, of a file that was dropped, beside the one that bears the name.
+func (t *nodeTable) each(d *database, fn func(id uint64)) {
+	t.mu.Lock()
+	defer t.mu.Unlock()
+	for id, n := range t.byID {
+		if n.db == d && n.kind == KindDatabase {
+			fn(id)
+		}
+	}
 }
 
 // renew takes all names from their nodes, which live on under their ids.

@@ -231,6 +231,9 @@ func (d *database) dropWrite(owner uint64) error {
 	err := setLock(l.fd, fcntlType(unlocked), start, size)
 	d.mu.Lock()
 	d.held[slotWrite] = unlocked
+	if d.wal.commit != 0 {
+		d.cache.valid = false // LiteFS may have committed it now
+	}
 	d.mu.Unlock()
 	if lowerGone(err) {
 		return nil // a LiteFS that is gone commits nothing

@@ -10,7 +10,7 @@ import (
 // every lock to itself, and waits for that without a bound. New read grants
 // are held back until release is called or ctx ends. After grace, transactions
 // that are still open are cut: their locks below are released, and they get
-// EIO until they unlock. It returns at once.
+// an error until they unlock. It returns at once.
 func (f *FS) Quiesce(ctx context.Context, grace time.Duration) (release func()) {
 	ctx, cancel := context.WithCancel(ctx)
 	var frees []func()
