@@ -3,6 +3,7 @@ package fusefs
 import (
 	"context"
 	"os"
+	"strings"
 	"testing"
 	"time"
 
@@ -152,4 +153,29 @@ func TestKeptLocksLetLiteFSIn(t *testing.T) {
 			<-done
 		})
 	}
+}
+
+// One who reads by mmap cannot be cut off: he is waited for.
+func TestMappedReaderIsWaitedFor(t *testing.T) {
+	forEachMode(t, func(t *testing.T, r *rig, a *app, mode string) {
+		a.must("old", "PRAGMA wal_checkpoint(TRUNCATE)") // what is in -wal is not mapped
+		b := startApp(t)
+		b.open("b", r.path("db"))
+		require.Equal(t, "1048576", b.value("b", "PRAGMA mmap_size=1048576"))
+		b.must("b", "BEGIN")
+		require.Equal(t, "1", b.value("b", "SELECT count(*) FROM t"))
+		require.True(t, r.fs.dbs.get("db").maps(uint32(b.cmd.Process.Pid)))
+		require.False(t, r.fs.dbs.get("db").maps(uint32(a.cmd.Process.Pid)))
+		r.fence()
+		release := r.fs.Quiesce(context.Background(), 0)
+		defer release()
+		halted := make(chan error, 1)
+		go func() { halted <- r.halt(context.Background(), "db") }()
+		r.eventually(func() bool { return strings.Contains(r.logs.String(), "by mmap") }, "it is named")
+		require.Equal(t, "1", b.value("b", "SELECT count(*) FROM t"))
+		require.Zero(t, r.fs.Stats().CutReaders)
+		require.Empty(t, halted)
+		b.must("b", "COMMIT")
+		require.NoError(t, <-halted)
+	})
 }

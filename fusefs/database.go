@@ -107,6 +107,11 @@ func (t *databaseTable) closeAll() {
 	for _, d := range t.old {
 		d.pipe.wait()
 		d.mu.Lock()
+		for _, timer := range []*time.Timer{d.idle, d.keep.timer} {
+			if timer != nil {
+				timer.Stop()
+			}
+		}
 		for _, l := range append(d.retired, d.file, d.shmLocks, d.pos) {
 			l.release()
 		}

@@ -1,9 +1,15 @@
 package fusefs
 
 import (
+	"bufio"
 	"bytes"
+	"fmt"
+	"io"
 	"os"
 	"strconv"
+	"strings"
+
+	"golang.org/x/sys/unix"
 )
 
 // deadness says what an owner that was cut off may no longer do.
@@ -84,4 +90,37 @@ func processOf(task uint32) (pid uint32, ok bool) {
 	line, _, _ := bytes.Cut(rest, []byte("\n"))
 	n, err := strconv.ParseUint(string(line), 10, 32)
 	return uint32(n), err == nil
+}
+
+// maps reports whether the process has the database file mapped into its memory
+// (PRAGMA mmap_size). Such a reader cannot be cut off: it does not ask before
+// it reads a page that others have brought into the page cache, and an error
+// would be a SIGBUS to it. A process that cannot be looked at may have.
+func (d *database) maps(pid uint32) bool {
+	ids := map[string]bool{}
+	d.fs.nodes.each(d, func(id uint64) { ids[mapsKey(d.fs.dev, id)] = true })
+	f, err := os.Open("/proc/" + strconv.FormatUint(uint64(pid), 10) + "/maps")
+	if err != nil {
+		return pid == 0 || !os.IsNotExist(err)
+	}
+	defer f.Close()
+	return mapsOneOf(f, ids)
+}
+
+// mapsKey names a file as /proc/PID/maps does: device, space, inode.
+func mapsKey(dev, ino uint64) string {
+	return fmt.Sprintf("%02x:%02x %d", unix.Major(dev), unix.Minor(dev), ino)
+}
+
+// mapsOneOf reads a /proc/PID/maps: address, permissions, offset, device,
+// inode, path.
+func mapsOneOf(r io.Reader, keys map[string]bool) bool {
+	lines := bufio.NewScanner(r)
+	for lines.Scan() {
+		f := strings.Fields(lines.Text())
+		if len(f) >= 5 && keys[f[3]+" "+f[4]] {
+			return true
+		}
+	}
+	return lines.Err() != nil
 }

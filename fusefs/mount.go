@@ -56,6 +56,7 @@ type FS struct {
 	dbs    databaseTable
 	count  counters
 	since  time.Time
+	dev    uint64                      // device number of the mount
 	owner  atomic.Pointer[unix.Stat_t] // what LiteFS's attributes have in common
 
 	done    chan struct{}
@@ -164,6 +165,12 @@ func (f *FS) serve() error {
 		_ = unix.Unmount(f.cfg.Mount, unix.MNT_DETACH)
 		return fmt.Errorf("mount %s: %w", f.cfg.Mount, err)
 	}
+	var st unix.Stat_t
+	if err := unix.Stat(f.cfg.Mount, &st); err != nil {
+		_ = unix.Unmount(f.cfg.Mount, unix.MNT_DETACH)
+		return fmt.Errorf("mount %s: %w", f.cfg.Mount, err)
+	}
+	f.dev = st.Dev
 	return nil
 }
 

@@ -47,8 +47,9 @@ func (f *FS) Quiesce(ctx context.Context, grace time.Duration) (release func()) 
 // (db.go, TryAcquireWriteLock): it shares SHARED and DMS of a WAL database.
 func (d *database) cutAll() {
 	if err := d.settleWAL(); err != nil {
-		d.fs.log.Debug("unlock below failed", "db", d.name, "err", err)
+		d.unlockFailed(err)
 	}
+	mapped := d.mappers()
 	d.mu.Lock()
 	defer d.mu.Unlock()
 	d.poisonRollback()
@@ -58,7 +59,7 @@ func (d *database) cutAll() {
 			continue
 		}
 		for i := range d.table[s] {
-			if h := &d.table[s][i]; !h.dead {
+			if h := &d.table[s][i]; !h.dead && !mapped[h.pid] {
 				h.dead = true
 				d.fs.count.cut.Add(1)
 			}
@@ -67,6 +68,28 @@ func (d *database) cutAll() {
 	d.cutOff(true)
 	d.sweep()
 	d.wake()
+}
+
+// mappers returns the processes whose transactions cannot be cut off. Without
+// mu: it asks for the mount's attributes.
+func (d *database) mappers() map[uint32]bool {
+	d.mu.Lock()
+	pids := map[uint32]bool{}
+	for s := range slots {
+		for _, h := range d.table[s] {
+			if s == slotShared || readSlots.has(s) {
+				pids[h.pid] = false
+			}
+		}
+	}
+	d.mu.Unlock()
+	for pid := range pids {
+		if pids[pid] = d.maps(pid); pids[pid] {
+			d.fs.log.Warn("a read transaction holds up the change of role: its process reads the database by mmap (PRAGMA mmap_size), and can only be waited for",
+				"db", d.name, "pid", pid)
+		}
+	}
+	return pids
 }
 
 // cutOff takes away below what only dead holds need. Those who were reading
