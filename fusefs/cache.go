@@ -23,6 +23,10 @@ type cacheState struct {
 
 	attrOut bool  // the kernel was told to keep attributes
 	bump    int64 // ns added to the mtime; another one makes the kernel drop the pages
+	glanced struct {
+		pos   position
+		index index
+	}
 
 	// What is known of the sizes while LiteFS cannot change them.
 	file, wal, journal knownSize
@@ -139,48 +143,45 @@ func (d *database) entered(was pins) error {
 // with mu held. Nothing that READ and WRITE wait for may wait for mu: dropping
 // a page waits for them.
 func (d *database) validate(changed bool) {
-	if d.compare(changed) {
-		d.dropPages()
-	}
-}
-
-// compare reports whether LiteFS has changed the database since the last time,
-// or may have.
-func (d *database) compare(changed bool) bool {
 	pos, err := d.positionLocked()
 	c := &d.cache
 	if err == nil && c.valid && !changed && (pos == c.pos || c.posMoved) {
 		c.pos, c.posMoved = pos, false
-		return false
+		return
 	}
 	c.pos, c.valid, c.posMoved = pos, err == nil, false
 	d.mode.Store(int32(modeUnknown))
 	_ = d.journalMode(nil)
-	return true
+	d.dropPages()
 }
 
-// glance is compare for somebody who holds no lock: he may see a transaction
-// half applied, as on LiteFS itself, but never what was there long ago. The
-// pages go by another mtime in the answer. A notice would not do: the kernel
-// ignores attributes that were asked for before it (linux fs/fuse/inode.c,
-// fuse_change_attributes_i), the new size among them.
+// glance is for somebody who holds no lock: he may see a transaction half
+// applied, as on LiteFS itself, but never what was there long ago. The pages go
+// by another mtime in the answer. A notice would not do: the kernel ignores
+// attributes that were asked for before it (linux fs/fuse/inode.c,
+// fuse_change_attributes_i), the new size among them. When the kernel takes the
+// answer in is its own affair, so those who take locks cannot rely on it, and
+// have a record of their own.
 func (d *database) glance() {
-	changed := d.suspect.Swap(false)
-	if !d.pinned() && d.file != nil {
-		switch {
-		case d.shmLocks != nil:
-			theirs, err := d.indexBelow()
-			changed = changed || err != nil || theirs != d.carry.last
-		case d.journalMode(nil) != modeRollback:
-			changed = true
-		}
-		changed = d.compare(changed)
+	c := &d.cache
+	if d.suspect.Load() {
+		c.bump++
+	}
+	if d.pinned() || d.file == nil {
+		return
+	}
+	pos, err := d.positionLocked()
+	changed := err != nil || pos != c.glanced.pos
+	var theirs index
+	if d.shmLocks != nil {
+		theirs, err = d.indexBelow()
+		changed = changed || err != nil || theirs != c.glanced.index
+	} else if d.journalMode(nil) != modeRollback {
+		changed = true
 	}
 	if changed {
-		d.cache.attrOut = false
-		d.forgetSizes()
-		d.fs.count.dropped.Add(1)
-		d.cache.bump++
+		c.glanced.pos, c.glanced.index = pos, theirs
+		c.bump++
 	}
 }
 
