@@ -113,3 +113,10 @@ func (n *Node) SQL(path string, statements ...string) ([]string, error) {
 	var rows []string
 	return rows, json.Unmarshal(out.Bytes(), &rows)
 }
+
+// Spawn starts a program for this node, in the harness's own network: all that
+// it shares with the node is its mounts. Its standard output goes to stdout
+// (nil: to the log), which may be read once it is Done.
+func (n *Node) Spawn(name string, stdout io.Writer, args ...string) (*Process, error) {
+	return n.c.spawn(n.Name+" "+name, filepath.Join(n.Dir, name+".log"), stdout, args...)
+}
