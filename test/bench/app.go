@@ -1,36 +1,33 @@
 package main
 
 import (
-	"context"
+	"bufio"
 	"database/sql"
 	"encoding/json"
 	"flag"
 	"fmt"
+	"io"
 	"math/rand/v2"
 	"net/url"
 	"os"
-	"os/signal"
-	"syscall"
 	"time"
 
 	_ "github.com/mattn/go-sqlite3"
-	"golang.org/x/sys/unix"
 )
 
 // appCommand is the word that makes this program the application: a process of
 // its own, because POSIX locks belong to one.
 const appCommand = "app"
 
-// appOptions are one slice of work.
+// appOptions say what to work at.
 type appOptions struct {
 	db, op, mode, sync string
-	rows               int
-	start              int64 // CLOCK_MONOTONIC in ns, so that several begin together
+	rows, checkpoint   int
 	length, every      time.Duration
 	keep               bool
 }
 
-// outcome of a slice, as a line of JSON on standard output.
+// outcome of a turn, as a line of JSON on standard output.
 type outcome struct {
 	Ops int    `json:"ops"`
 	NS  int64  `json:"ns"`
@@ -47,62 +44,76 @@ func appMain(args []string) int {
 	fs.StringVar(&o.mode, "mode", "wal", "journal `mode` for create")
 	fs.StringVar(&o.sync, "sync", "FULL", "PRAGMA synchronous")
 	fs.IntVar(&o.rows, "rows", 0, "rows of the table that is read")
-	fs.Int64Var(&o.start, "start", 0, "begin to count not before")
-	fs.DurationVar(&o.length, "for", 0, "how long to count; SIGTERM ends it sooner")
+	fs.DurationVar(&o.length, "for", 0, "how long a turn is")
+	fs.IntVar(&o.checkpoint, "checkpoint", 1000, "PRAGMA wal_autocheckpoint")
 	fs.DurationVar(&o.every, "every", 0, "pause between operations")
 	fs.BoolVar(&o.keep, "keep", false, "another connection stays open meanwhile")
 	if err := fs.Parse(args); err != nil {
 		return 2
 	}
-	ctx, stop := signal.NotifyContext(context.Background(), syscall.SIGTERM)
-	defer stop()
-	out, err := o.run(ctx)
-	if err != nil {
-		out.Err = err.Error()
-	}
-	if json.NewEncoder(os.Stdout).Encode(out) != nil || err != nil {
+	if err := o.run(os.Stdin, json.NewEncoder(os.Stdout)); err != nil {
 		return 1
 	}
 	return 0
 }
 
-func (o appOptions) run(ctx context.Context) (outcome, error) {
+// run gets ready, says so, and takes a turn for every line that it reads.
+func (o appOptions) run(orders io.Reader, out *json.Encoder) (err error) {
+	defer func() {
+		if err != nil {
+			_ = out.Encode(outcome{Err: err.Error()})
+		}
+	}()
 	if o.op == "create" {
-		return outcome{}, o.create()
+		if err := o.create(); err != nil {
+			return err
+		}
+		return out.Encode(outcome{})
 	}
 	if o.keep {
 		db, err := o.open()
 		if err != nil {
-			return outcome{}, err
+			return err
 		}
 		defer db.Close()
 		if err := o.pick(db); err != nil {
-			return outcome{}, err
+			return err
 		}
 	}
 	op, done, err := o.operation()
 	if err != nil {
-		return outcome{}, err
+		return err
 	}
 	defer done()
-	return o.count(ctx, op)
+	// Not counted: it fills the kernel's cache, which an open may have emptied.
+	if err := op(); err != nil {
+		return err
+	}
+	if err := out.Encode(outcome{}); err != nil {
+		return err
+	}
+	for s := bufio.NewScanner(orders); s.Scan(); {
+		sum, err := o.turn(op)
+		if err != nil {
+			return err
+		}
+		if err := out.Encode(sum); err != nil {
+			return err
+		}
+	}
+	return nil
 }
 
-// count repeats op until the time is over. The first one is not counted: it
-// fills the kernel's cache, which an open may have emptied.
-func (o appOptions) count(ctx context.Context, op func() error) (out outcome, err error) {
-	if err := op(); err != nil {
-		return out, err
-	}
-	time.Sleep(time.Duration(o.start - now()))
-	for begin := now(); out.NS < int64(o.length) && ctx.Err() == nil; out.NS = now() - begin {
+// turn repeats op until the time is over.
+func (o appOptions) turn(op func() error) (sum outcome, err error) {
+	for begin := time.Now(); sum.NS < int64(o.length); sum.NS = int64(time.Since(begin)) {
 		if err := op(); err != nil {
-			return out, err
+			return sum, fmt.Errorf("%w after %v", err, time.Since(begin).Round(time.Millisecond))
 		}
-		out.Ops++
+		sum.Ops++
 		time.Sleep(o.every)
 	}
-	return out, nil
+	return sum, nil
 }
 
 // open opens one connection with SQLite's defaults: 2 MB of page cache, which
@@ -132,6 +143,10 @@ func (o appOptions) operation() (op func() error, done func(), err error) {
 	}
 	done = func() { db.Close() }
 	text := map[string]string{"write": "INSERT INTO log (x) VALUES (?)", "point": pointSQL, "scan": scanSQL}[o.op]
+	if _, err := db.Exec(fmt.Sprintf("PRAGMA wal_autocheckpoint=%d", o.checkpoint)); err != nil {
+		done()
+		return nil, nil, err
+	}
 	stmt, err := db.Prepare(text)
 	if err != nil {
 		done()
@@ -218,13 +233,4 @@ func (o appOptions) create() error {
 		}
 	}
 	return nil
-}
-
-// now is CLOCK_MONOTONIC, which all processes of a machine share.
-func now() int64 {
-	var ts unix.Timespec
-	if err := unix.ClockGettime(unix.CLOCK_MONOTONIC, &ts); err != nil {
-		panic(err) // the clock id is a constant
-	}
-	return ts.Nano()
 }

@@ -27,7 +27,7 @@ import (
 type options struct {
 	litefence, litefs string
 	nodes, rounds     int
-	rows              int
+	rows, turns       int
 	slice             time.Duration
 	heartbeat, lease  time.Duration
 	only              *regexp.Regexp
@@ -62,7 +62,8 @@ func parse(args []string) (o options, err error) {
 	fs.IntVar(&o.nodes, "nodes", 2, "nodes of the cluster; 1 = no replica")
 	fs.IntVar(&o.rounds, "rounds", 5, "rounds; every ratio is the median of as many")
 	fs.IntVar(&o.rows, "rows", 12000, "rows of the table that is read, 2 kB each")
-	fs.DurationVar(&o.slice, "slice", 400*time.Millisecond, "how long each variant runs in a round")
+	fs.DurationVar(&o.slice, "slice", 500*time.Millisecond, "how long each variant runs in a round")
+	fs.IntVar(&o.turns, "turns", 10, "into how many turns a slice is cut")
 	fs.DurationVar(&o.heartbeat, "heartbeat", 2*time.Second, "quorum.heartbeat-timeout; long, so that the load does not cost the lease")
 	fs.DurationVar(&o.lease, "lease", time.Second, "quorum.lease")
 	only := fs.String("only", "", "`regexp` of the workloads to run, as primary/WAL")
@@ -72,10 +73,10 @@ func parse(args []string) (o options, err error) {
 		return o, err
 	}
 	if o.quick {
-		o.rounds, o.slice, o.rows = 2, 20*time.Millisecond, 1000
+		o.rounds, o.turns, o.slice, o.rows = 2, 2, 20*time.Millisecond, 1000
 	}
-	if o.nodes < 1 || o.rounds < 1 || o.rows < 1 {
-		return o, errors.New("-nodes, -rounds and -rows must be at least 1")
+	if min(o.nodes, o.rounds, o.rows, o.turns) < 1 {
+		return o, errors.New("-nodes, -rounds, -rows and -turns must be at least 1")
 	}
 	if o.only, err = regexp.Compile(*only); err != nil {
 		return o, err

@@ -7,7 +7,6 @@ import (
 	"os"
 	"path/filepath"
 	"slices"
-	"syscall"
 	"time"
 
 	"github.com/litefence/litefence/test/cluster"
@@ -20,8 +19,8 @@ type row struct {
 	Fails map[string]string    // variant -> what the application was told
 }
 
-// measure runs the rounds. In each, the variants of a workload run one right
-// after the other, and another one begins each time.
+// measure runs the rounds. In each, the variants of a workload take turns, and
+// another one begins each time.
 func (s *site) measure(ctx context.Context, todo []workload) ([]*row, error) {
 	var rows []*row
 	for _, w := range todo {
@@ -30,99 +29,141 @@ func (s *site) measure(ctx context.Context, todo []workload) ([]*row, error) {
 	for round := range s.o.rounds {
 		fmt.Fprintf(os.Stderr, "round %d of %d\n", round+1, s.o.rounds)
 		for i, r := range rows {
-			for k := range s.variants {
-				if err := s.measureOne(ctx, r, s.variants[(k+round+i)%len(s.variants)]); err != nil {
-					return nil, fmt.Errorf("%s: %w", r.Name, err)
-				}
+			if err := s.round(ctx, r, round+i); err != nil {
+				return nil, fmt.Errorf("%s: %w", r.Name, err)
 			}
 		}
 	}
 	return rows, nil
 }
 
-// measureOne notes a variant's rate. What SQLite told the application is noted
-// too, and not tried again; any other error ends the bench.
-func (s *site) measureOne(ctx context.Context, r *row, v variant) error {
-	if r.Fails[v.name] != "" {
-		return nil
+// round measures one workload once. The variants' processes live side by side;
+// only the one whose turn it is works. Short turns, many times round: what the
+// machine does meanwhile slows all of them.
+func (s *site) round(ctx context.Context, r *row, first int) (err error) {
+	var teams []*team
+	defer func() {
+		for _, t := range teams {
+			err = errors.Join(err, t.end())
+		}
+	}()
+	for k := range s.variants {
+		v := s.variants[(k+first)%len(s.variants)]
+		if r.Fails[v.name] != "" {
+			continue // told once, and not tried again
+		}
+		t, err := s.newTeam(ctx, r.workload, v)
+		if t != nil {
+			teams = append(teams, t)
+		}
+		if err := r.note(v, err); err != nil {
+			return err
+		}
 	}
-	rate, err := s.slice(ctx, r.workload, v)
-	var told appError
-	switch {
-	case errors.As(err, &told):
-		r.Fails[v.name] = told.Error()
-		return nil
-	case err != nil:
-		return fmt.Errorf("%s: %w", v.name, err)
+	for range s.o.turns {
+		for _, t := range teams {
+			if r.Fails[t.v.name] != "" {
+				continue
+			}
+			if err := r.note(t.v, t.turn(ctx)); err != nil {
+				return err
+			}
+			if err := s.settle(ctx, r.workload, t.v); err != nil {
+				return err
+			}
+		}
 	}
-	r.Rates[v.name] = append(r.Rates[v.name], rate)
-	return s.settle(ctx, r.workload, v)
+	for _, t := range teams {
+		r.Rates[t.v.name] = append(r.Rates[t.v.name], t.rate())
+	}
+	return nil
 }
 
-// slice runs one workload for one slice and returns its operations a second.
-func (s *site) slice(ctx context.Context, w workload, v variant) (rate float64, err error) {
-	ctx, cancel := context.WithTimeout(ctx, s.o.slice+time.Minute)
-	defer cancel()
+// note keeps what SQLite told an application; any other error ends the bench.
+func (r *row) note(v variant, err error) error {
+	var told appError
+	if errors.As(err, &told) {
+		r.Fails[v.name] = told.Error()
+		return nil
+	}
+	return err
+}
+
+// team is all processes of one variant in one round.
+type team struct {
+	v      variant
+	apps   []*app
+	sums   []outcome // of each app
+	writer *app      // on the primary, where that is asked for
+}
+
+func (s *site) newTeam(ctx context.Context, w workload, v variant) (*team, error) {
 	node := s.primary
 	if w.side() == "replica" {
 		node = s.replica
 	}
-	if w.busy {
-		writer, err := s.startWriter(ctx, w, v)
-		if err != nil {
-			return 0, err
-		}
-		defer func() { err = errors.Join(err, stopWriter(ctx, writer)) }()
-	}
-	args := []string{"-db", w.path(v, node), "-op", w.op, "-rows", fmt.Sprint(s.o.rows), "-for", s.o.slice.String()}
-	if w.apps > 1 {
-		args = append(args, "-start", fmt.Sprint(now()+int64(together)))
-	}
-	var apps []*app
+	length := (s.o.slice / time.Duration(s.o.turns)).String()
+	t := &team{v: v}
 	for range max(1, w.apps) {
-		a, err := s.startApp(node, append(args, w.flags...)...)
+		args := []string{"-db", w.path(v, node), "-op", w.op, "-rows", fmt.Sprint(s.o.rows), "-for", length}
+		a, err := startApp(ctx, node, append(args, w.flags...)...)
 		if err != nil {
-			return 0, err
+			return t, err
 		}
-		apps = append(apps, a)
+		t.apps = append(t.apps, a)
+	}
+	t.sums = make([]outcome, len(t.apps))
+	if !w.busy {
+		return t, nil
+	}
+	path := filepath.Join(v.writerMount(s.primary), w.database(v))
+	var err error
+	t.writer, err = startApp(ctx, s.primary, "-db", path, "-op", "write", "-for", length, "-every", "10ms")
+	return t, err
+}
+
+func (t *team) all() []*app {
+	if t.writer == nil {
+		return t.apps
+	}
+	return append([]*app{t.writer}, t.apps...)
+}
+
+// turn lets all work for a moment, at once.
+func (t *team) turn(ctx context.Context) error {
+	for _, a := range t.all() {
+		if err := a.begin(); err != nil {
+			return err
+		}
 	}
 	var errs []error
-	for _, a := range apps {
-		o, err := a.wait(ctx)
+	for i, a := range t.apps {
+		o, err := a.answer(ctx)
+		t.sums[i].Ops += o.Ops
+		t.sums[i].NS += o.NS
 		errs = append(errs, err)
-		rate += o.rate()
 	}
-	return rate, errors.Join(errs...)
+	if t.writer != nil {
+		_, err := t.writer.answer(ctx)
+		errs = append(errs, err)
+	}
+	return errors.Join(errs...)
 }
 
-// together is the time that several applications have to get ready.
-const together = 300 * time.Millisecond
-
-// startWriter starts an application that writes the variant's database on the
-// primary, equally fast for all variants, and waits for its first commit.
-func (s *site) startWriter(ctx context.Context, w workload, v variant) (*app, error) {
-	before, err := pos(s.primary, w, v)
-	if err != nil {
-		return nil, err
+// rate is operations a second, of all together.
+func (t *team) rate() (sum float64) {
+	for _, o := range t.sums {
+		sum += o.rate()
 	}
-	a, err := s.startApp(s.primary, "-db", filepath.Join(v.writerMount(s.primary), w.database(v)),
-		"-op", "write", "-for", "1m", "-every", "10ms")
-	if err != nil {
-		return nil, err
-	}
-	return a, cluster.WaitFor(ctx, func() error {
-		after, err := pos(s.primary, w, v)
-		if err == nil && after == before {
-			err = fmt.Errorf("the writer has not committed (running: %v)", a.Running())
-		}
-		return err
-	})
+	return sum
 }
 
-func stopWriter(ctx context.Context, a *app) error {
-	_ = a.Signal(syscall.SIGTERM)
-	_, err := a.wait(ctx)
-	return err
+func (t *team) end() error {
+	var errs []error
+	for _, a := range t.all() {
+		errs = append(errs, a.end())
+	}
+	return errors.Join(errs...)
 }
 
 // settle waits until the replica has what a slice wrote: its work is not the

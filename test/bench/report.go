@@ -32,12 +32,12 @@ func newReport(ctx context.Context, o options, s *site) *report {
 	_ = unix.Uname(&u)
 	r := &report{variants: s.variants, Setup: map[string]string{
 		"nodes":  fmt.Sprintf("%d on this machine, heartbeat %v, lease %v; all read databases have %d rows of 1,900 bytes", o.nodes, o.heartbeat, o.lease, o.rows),
-		"rounds": fmt.Sprintf("%d, slices of %v", o.rounds, o.slice),
+		"rounds": fmt.Sprintf("%d, each %d turns of %v for every variant", o.rounds, o.turns, o.slice/time.Duration(o.turns)),
 		"machine": fmt.Sprintf("%d cores, Linux %s, load before %s", runtime.NumCPU(),
 			unix.ByteSliceToString(u.Release[:]), firstWord("/proc/loadavg")),
 		"litefence": firstLine(ctx, o.litefence, "version"),
 		"LiteFS":    moduleVersion(o.litefs, "github.com/superfly/litefs"),
-		"SQLite":    version + " (a process of its own for every slice, one connection, default cache of 2 MB)",
+		"SQLite":    version + " (in a process of its own, one connection, default cache of 2 MB)",
 		"bindfs":    firstLine(ctx, "bindfs", "--version") + " --multithreaded --enable-lock-forwarding",
 	}}
 	if s.noBindfs != "" {

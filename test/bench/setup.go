@@ -3,13 +3,10 @@ package main
 import (
 	"bytes"
 	"context"
-	"encoding/json"
-	"errors"
 	"fmt"
 	"os"
 	"os/exec"
 	"path/filepath"
-	"strings"
 	"time"
 
 	"github.com/litefence/litefence/test/cluster"
@@ -34,7 +31,7 @@ func setUp(ctx context.Context, o options, todo []workload) (*site, error) {
 		return nil, err
 	}
 	s := &site{o: o, c: c, variants: variants}
-	return s, errors.Join(s.start(ctx, todo))
+	return s, s.start(ctx, todo)
 }
 
 func (s *site) start(ctx context.Context, todo []workload) error {
@@ -81,7 +78,7 @@ func (s *site) startBindfs(ctx context.Context) error {
 		if err := os.Mkdir(dir, 0o755); err != nil {
 			return err
 		}
-		p, err := n.Spawn("bindfs", nil, "bindfs", "-f", "--multithreaded", "--enable-lock-forwarding", n.Lower(), dir)
+		p, err := n.Spawn("bindfs", nil, nil, "bindfs", "-f", "--multithreaded", "--enable-lock-forwarding", n.Lower(), dir)
 		if err != nil {
 			return err
 		}
@@ -114,9 +111,9 @@ func (s *site) createDatabases(ctx context.Context, todo []workload) error {
 			if w.op != "write" {
 				args = append(args, "-rows", fmt.Sprint(s.o.rows))
 			}
-			a, err := s.startApp(s.primary, args...)
+			a, err := startApp(ctx, s.primary, args...)
 			if err == nil {
-				_, err = a.wait(ctx)
+				err = a.end()
 			}
 			if err != nil {
 				return fmt.Errorf("create %s: %w", name, err)
@@ -125,40 +122,3 @@ func (s *site) createDatabases(ctx context.Context, todo []workload) error {
 	}
 	return nil
 }
-
-// app is an application process.
-type app struct {
-	*cluster.Process
-	out *bytes.Buffer
-}
-
-func (s *site) startApp(n *cluster.Node, args ...string) (*app, error) {
-	self, err := os.Executable()
-	if err != nil {
-		return nil, err
-	}
-	a := &app{out: new(bytes.Buffer)}
-	a.Process, err = n.Spawn("app", a.out, append([]string{self, appCommand}, args...)...)
-	return a, err
-}
-
-// wait returns what the application reports at its end.
-func (a *app) wait(ctx context.Context) (o outcome, err error) {
-	select {
-	case <-a.Done():
-	case <-ctx.Done():
-		return o, errors.Join(ctx.Err(), fmt.Errorf("%s (pid %d) has not ended", a.Name, a.Pid()))
-	}
-	if err := json.Unmarshal(a.out.Bytes(), &o); err != nil {
-		return o, fmt.Errorf("%s ended with code %d and said %q", a.Name, a.ExitCode(), strings.TrimSpace(a.out.String()))
-	}
-	if o.Err != "" {
-		return o, appError(o.Err)
-	}
-	return o, nil
-}
-
-// appError is what SQLite told the application.
-type appError string
-
-func (e appError) Error() string { return string(e) }
