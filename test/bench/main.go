@@ -46,7 +46,10 @@ func main() {
 	ctx, stop := signal.NotifyContext(context.Background(), syscall.SIGINT, syscall.SIGTERM, syscall.SIGHUP)
 	defer stop()
 	if err == nil {
-		_, err = bench(ctx, o, os.Stdout)
+		var r *report
+		if r, err = bench(ctx, o, os.Stdout); err == nil {
+			err = r.failed()
+		}
 	}
 	if err != nil {
 		fmt.Fprintln(os.Stderr, "bench:", err)
@@ -64,8 +67,8 @@ func parse(args []string) (o options, err error) {
 	fs.IntVar(&o.rows, "rows", 12000, "rows of the table that is read, 2 kB each")
 	fs.DurationVar(&o.slice, "slice", 500*time.Millisecond, "how long each variant runs in a round")
 	fs.IntVar(&o.turns, "turns", 10, "into how many turns a slice is cut")
-	fs.DurationVar(&o.heartbeat, "heartbeat", 2*time.Second, "quorum.heartbeat-timeout; long, so that the load does not cost the lease")
-	fs.DurationVar(&o.lease, "lease", time.Second, "quorum.lease")
+	fs.DurationVar(&o.heartbeat, "heartbeat", 4*time.Second, "quorum.heartbeat-timeout; long, so that the load does not cost the lease")
+	fs.DurationVar(&o.lease, "lease", 4*time.Second, "quorum.lease")
 	only := fs.String("only", "", "`regexp` of the workloads to run, as primary/WAL")
 	fs.StringVar(&o.json, "json", "", "write the figures to this `file` as well")
 	fs.BoolVar(&o.quick, "quick", false, "2 short rounds on a small table: does it run at all?")
@@ -132,5 +135,5 @@ func bench(ctx context.Context, o options, out io.Writer) (r *report, err error)
 			return nil, err
 		}
 	}
-	return r, r.failed()
+	return r, nil
 }

@@ -15,8 +15,9 @@ import (
 // row is what was measured of a workload.
 type row struct {
 	workload
-	Rates map[string][]float64 // operations a second by variant, one of each round
-	Fails map[string]string    // variant -> what the application was told
+	Rates  map[string][]float64 // operations a second by variant, one of each round; 0 = failed
+	Fails  map[string]string    // variant -> what its application was told last
+	Failed map[string]int       // variant -> rounds
 }
 
 // measure runs the rounds. In each, the variants of a workload take turns, and
@@ -24,7 +25,7 @@ type row struct {
 func (s *site) measure(ctx context.Context, todo []workload) ([]*row, error) {
 	var rows []*row
 	for _, w := range todo {
-		rows = append(rows, &row{workload: w, Rates: map[string][]float64{}, Fails: map[string]string{}})
+		rows = append(rows, &row{workload: w, Rates: map[string][]float64{}, Fails: map[string]string{}, Failed: map[string]int{}})
 	}
 	for round := range s.o.rounds {
 		fmt.Fprintf(os.Stderr, "round %d of %d\n", round+1, s.o.rounds)
@@ -48,27 +49,24 @@ func (s *site) round(ctx context.Context, r *row, first int) (err error) {
 		}
 	}()
 	for k := range s.variants {
-		v := s.variants[(k+first)%len(s.variants)]
-		if r.Fails[v.name] != "" {
-			continue // told once, and not tried again
-		}
-		t, err := s.newTeam(ctx, r.workload, v)
-		if t != nil {
-			teams = append(teams, t)
-		}
-		if err := r.note(v, err); err != nil {
-			return err
+		t := &team{v: s.variants[(k+first)%len(s.variants)]}
+		teams = append(teams, t)
+		if t.failed = s.start(ctx, t, r.workload); t.failed != nil {
+			if err := s.tell(r, t); err != nil {
+				return err
+			}
 		}
 	}
 	for range s.o.turns {
 		for _, t := range teams {
-			if r.Fails[t.v.name] != "" {
+			if t.failed != nil {
 				continue
 			}
-			if err := r.note(t.v, t.turn(ctx)); err != nil {
-				return err
-			}
-			if err := s.settle(ctx, r.workload, t.v); err != nil {
+			if t.failed = t.turn(ctx); t.failed != nil {
+				if err := s.tell(r, t); err != nil {
+					return err
+				}
+			} else if err := s.settle(ctx, r.workload, t.v); err != nil {
 				return err
 			}
 		}
@@ -79,14 +77,24 @@ func (s *site) round(ctx context.Context, r *row, first int) (err error) {
 	return nil
 }
 
-// note keeps what SQLite told an application; any other error ends the bench.
-func (r *row) note(v variant, err error) error {
+// tell notes what an application was told. Any other error ends the bench, and
+// so does a change of primary: what is measured after it is something else.
+func (s *site) tell(r *row, t *team) error {
 	var told appError
-	if errors.As(err, &told) {
-		r.Fails[v.name] = told.Error()
-		return nil
+	if !errors.As(t.failed, &told) {
+		return fmt.Errorf("%s: %w", t.v.name, t.failed)
 	}
-	return err
+	fmt.Fprintf(os.Stderr, "%s: %s fails: %s\n", r.Name, t.v.name, told)
+	r.Fails[t.v.name] = told.Error()
+	r.Failed[t.v.name]++
+	st, err := s.primary.Status()
+	if err == nil && (!st.Writable || st.Term != s.term) {
+		err = fmt.Errorf("it is %s, %s, in term %d", st.Role, st.Reason, st.Term)
+	}
+	if err != nil {
+		return fmt.Errorf("%s lost the lease of term %d meanwhile (%w); is the machine too busy? A longer -heartbeat and -lease may do", s.primary.Name, s.term, err)
+	}
+	return nil
 }
 
 // team is all processes of one variant in one round.
@@ -95,31 +103,33 @@ type team struct {
 	apps   []*app
 	sums   []outcome // of each app
 	writer *app      // on the primary, where that is asked for
+	failed error
 }
 
-func (s *site) newTeam(ctx context.Context, w workload, v variant) (*team, error) {
+// start starts the team's processes; those that run are t's, also after an
+// error.
+func (s *site) start(ctx context.Context, t *team, w workload) error {
 	node := s.primary
 	if w.side() == "replica" {
 		node = s.replica
 	}
 	length := (s.o.slice / time.Duration(s.o.turns)).String()
-	t := &team{v: v}
 	for range max(1, w.apps) {
-		args := []string{"-db", w.path(v, node), "-op", w.op, "-rows", fmt.Sprint(s.o.rows), "-for", length}
+		args := []string{"-db", w.path(t.v, node), "-op", w.op, "-rows", fmt.Sprint(s.o.rows), "-for", length}
 		a, err := startApp(ctx, node, append(args, w.flags...)...)
 		if err != nil {
-			return t, err
+			return err
 		}
 		t.apps = append(t.apps, a)
 	}
 	t.sums = make([]outcome, len(t.apps))
 	if !w.busy {
-		return t, nil
+		return nil
 	}
-	path := filepath.Join(v.writerMount(s.primary), w.database(v))
+	path := filepath.Join(t.v.writerMount(s.primary), w.database(t.v))
 	var err error
 	t.writer, err = startApp(ctx, s.primary, "-db", path, "-op", "write", "-for", length, "-every", "10ms")
-	return t, err
+	return err
 }
 
 func (t *team) all() []*app {
@@ -132,9 +142,7 @@ func (t *team) all() []*app {
 // turn lets all work for a moment, at once.
 func (t *team) turn(ctx context.Context) error {
 	for _, a := range t.all() {
-		if err := a.begin(); err != nil {
-			return err
-		}
+		a.begin()
 	}
 	var errs []error
 	for i, a := range t.apps {
@@ -150,8 +158,11 @@ func (t *team) turn(ctx context.Context) error {
 	return errors.Join(errs...)
 }
 
-// rate is operations a second, of all together.
+// rate is operations a second, of all together; 0 where something failed.
 func (t *team) rate() (sum float64) {
+	if t.failed != nil {
+		return 0
+	}
 	for _, o := range t.sums {
 		sum += o.rate()
 	}
@@ -190,15 +201,20 @@ func pos(n *cluster.Node, w workload, v variant) (string, error) {
 	return string(b), err
 }
 
-// ratios of a variant to the baseline, one of each round.
+// ratios of a variant to the baseline, one of each round that both came through.
 func (r *row) ratios(name string) (out []float64) {
 	base := r.Rates[baseline]
 	for i, rate := range r.Rates[name] {
-		if i < len(base) {
+		if rate > 0 && base[i] > 0 {
 			out = append(out, rate/base[i])
 		}
 	}
 	return out
+}
+
+// rates of the rounds that the variant came through.
+func (r *row) rates(name string) []float64 {
+	return slices.DeleteFunc(slices.Clone(r.Rates[name]), func(rate float64) bool { return rate == 0 })
 }
 
 // median is 0 where there is nothing.

@@ -18,6 +18,7 @@ type site struct {
 	c        *cluster.Cluster
 	primary  *cluster.Node
 	replica  *cluster.Node // nil where there is one node only
+	term     uint64        // in which primary is it
 	variants []variant
 	noBindfs string // why it is missing; "" = it is there
 }
@@ -25,16 +26,16 @@ type site struct {
 func setUp(ctx context.Context, o options, todo []workload) (*site, error) {
 	c, err := cluster.New(cluster.Options{
 		Nodes: o.nodes, Litefence: o.litefence, LiteFS: o.litefs,
-		Heartbeat: o.heartbeat, Lease: o.lease, TTL: 2 * time.Second,
+		Heartbeat: o.heartbeat, Lease: o.lease, TTL: o.lease,
 	})
 	if err != nil {
 		return nil, err
 	}
 	s := &site{o: o, c: c, variants: variants}
-	return s, s.start(ctx, todo)
+	return s, s.run(ctx, todo)
 }
 
-func (s *site) start(ctx context.Context, todo []workload) error {
+func (s *site) run(ctx context.Context, todo []workload) error {
 	ctx, cancel := context.WithTimeout(ctx, 3*time.Minute)
 	defer cancel()
 	if err := s.c.Start(); err != nil {
@@ -44,6 +45,11 @@ func (s *site) start(ctx context.Context, todo []workload) error {
 	if s.primary, err = cluster.WaitWritable(ctx, s.c.Nodes...); err != nil {
 		return fmt.Errorf("no primary: %w", err)
 	}
+	st, err := s.primary.Status()
+	if err != nil {
+		return err
+	}
+	s.term = st.Term
 	others := s.c.Others(s.primary)
 	if len(others) > 0 {
 		s.replica = others[0]

@@ -6,6 +6,7 @@ import (
 	"encoding/json"
 	"errors"
 	"fmt"
+	"io"
 	"os"
 	"time"
 
@@ -24,13 +25,24 @@ type app struct {
 // patience is far beyond what any turn takes; SQLite gives up before it.
 const patience = time.Minute
 
-// appError is what SQLite told the application.
+// appError is what SQLite told the application, or how it died.
 type appError string
 
 func (e appError) Error() string { return string(e) }
 
 // startApp starts an application on a node and waits until it is ready.
 func startApp(ctx context.Context, n *cluster.Node, args ...string) (*app, error) {
+	a, err := spawnApp(n, args...)
+	if err != nil {
+		return nil, err
+	}
+	if _, err := a.answer(ctx); err != nil {
+		return nil, errors.Join(err, a.end())
+	}
+	return a, nil
+}
+
+func spawnApp(n *cluster.Node, args ...string) (*app, error) {
 	self, err := os.Executable()
 	if err != nil {
 		return nil, err
@@ -39,29 +51,23 @@ func startApp(ctx context.Context, n *cluster.Node, args ...string) (*app, error
 	if err != nil {
 		return nil, err
 	}
-	defer in.Close()
+	defer in.Close() // the application's ends: it alone has them, so that its death is seen
 	answers, out, err := os.Pipe()
 	if err != nil {
-		orders.Close()
-		return nil, err
+		return nil, errors.Join(err, orders.Close())
 	}
 	defer out.Close()
 	a := &app{orders: orders, pipe: answers, answers: bufio.NewReader(answers)}
 	a.Process, err = n.Spawn("app", in, out, append([]string{self, appCommand}, args...)...)
 	if err != nil {
-		return nil, errors.Join(err, a.close())
-	}
-	if _, err = a.answer(ctx); err != nil {
-		return nil, errors.Join(err, a.end())
+		return nil, errors.Join(err, orders.Close(), answers.Close())
 	}
 	return a, nil
 }
 
-// begin lets the application take a turn.
-func (a *app) begin() error {
-	_, err := a.orders.WriteString("\n")
-	return err
-}
+// begin lets the application take a turn. Whether it still lives, its answer
+// tells.
+func (a *app) begin() { _, _ = a.orders.WriteString("\n") }
 
 // answer is what the turn came to.
 func (a *app) answer(ctx context.Context) (o outcome, err error) {
@@ -71,6 +77,9 @@ func (a *app) answer(ctx context.Context) (o outcome, err error) {
 	stop := context.AfterFunc(ctx, func() { _ = a.pipe.SetReadDeadline(time.Unix(1, 0)) })
 	defer stop()
 	line, err := a.answers.ReadBytes('\n')
+	if errors.Is(err, io.EOF) {
+		return o, appError(fmt.Sprintf("died, exit code %d", a.ExitCode()))
+	}
 	if err != nil {
 		return o, errors.Join(ctx.Err(), fmt.Errorf("%s (pid %d, running: %v) does not answer: %w", a.Name, a.Pid(), a.Running(), err))
 	}
@@ -82,8 +91,6 @@ func (a *app) answer(ctx context.Context) (o outcome, err error) {
 	}
 	return o, nil
 }
-
-func (a *app) close() error { return errors.Join(a.orders.Close(), a.pipe.Close()) }
 
 // end closes the application's input, at which it ends. One that does not is
 // the cluster's to kill.
