@@ -24,6 +24,7 @@ var mayImport = map[string][]string{
 	"quorum/litefs": {"policy"},
 	"cmd/litefence": {"policy", "fusefs", "quorum", "quorum/litefs", "test/cluster", "test/workload"},
 	"test":          {"test/cluster", "test/workload"},
+	"test/bench":    {"test/cluster"},
 	"test/cluster":  {"test/workload"},
 	"test/workload": {},
 }

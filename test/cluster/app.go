@@ -41,7 +41,7 @@ func (n *Node) StartApp(kind, path string, onEvent func(workload.Event), flags .
 	defer w.Close()
 	args := append(workload.Args(self, kind, "-db", path), flags...)
 	name := fmt.Sprintf("%s app %s", n.Name, kind)
-	p, err := n.c.spawn(name, filepath.Join(n.Dir, "app-"+kind+".log"), w, args...)
+	p, err := n.c.spawn(name, filepath.Join(n.Dir, "app-"+kind+".log"), nil, w, args...)
 	if err != nil {
 		r.Close()
 		return nil, err
@@ -112,4 +112,11 @@ func (n *Node) SQL(path string, statements ...string) ([]string, error) {
 	}
 	var rows []string
 	return rows, json.Unmarshal(out.Bytes(), &rows)
+}
+
+// Spawn starts a program for this node, in the harness's own network: all that
+// it shares with the node is its mounts. Its input comes from stdin (nil: none)
+// and its output goes to stdout (nil: the log).
+func (n *Node) Spawn(name string, stdin io.Reader, stdout io.Writer, args ...string) (*Process, error) {
+	return n.c.spawn(n.Name+" "+name, filepath.Join(n.Dir, name+".log"), stdin, stdout, args...)
 }

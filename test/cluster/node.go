@@ -79,7 +79,7 @@ func (n *Node) StartLitefence() (err error) {
 	if n.litefence != nil && n.litefence.Running() {
 		return fmt.Errorf("litefence runs on %s already", n.Name)
 	}
-	n.litefence, err = n.c.spawn(n.Name+" litefence", filepath.Join(n.Dir, "litefence.log"), nil,
+	n.litefence, err = n.c.spawn(n.Name+" litefence", filepath.Join(n.Dir, "litefence.log"), nil, nil,
 		n.Command(n.c.opts.Litefence, "run", "-config", n.ConfigPath())...)
 	return err
 }
@@ -93,7 +93,7 @@ func (n *Node) StartLiteFS() (err error) {
 	if err := detachAll(n.Lower()); err != nil {
 		return err
 	}
-	n.litefs, err = n.c.spawn(n.Name+" litefs", filepath.Join(n.Dir, "litefs.log"), nil,
+	n.litefs, err = n.c.spawn(n.Name+" litefs", filepath.Join(n.Dir, "litefs.log"), nil, nil,
 		n.Command(n.c.opts.LiteFS, "mount", "-config", n.liteFSConfigPath())...)
 	return err
 }

@@ -20,9 +20,9 @@ type Process struct {
 	code int // valid once done is closed; -1 = killed by a signal
 }
 
-// spawn starts args with its output in logPath; stdout, if given, gets the
-// standard output instead.
-func (c *Cluster) spawn(name, logPath string, stdout io.Writer, args ...string) (*Process, error) {
+// spawn starts args with its output in logPath; stdin and stdout, if given, are
+// its standard input and output instead.
+func (c *Cluster) spawn(name, logPath string, stdin io.Reader, stdout io.Writer, args ...string) (*Process, error) {
 	c.mu.Lock()
 	defer c.mu.Unlock()
 	if c.closed {
@@ -35,7 +35,7 @@ func (c *Cluster) spawn(name, logPath string, stdout io.Writer, args ...string) 
 	defer f.Close()
 	cmd := exec.Command(args[0], args[1:]...)
 	cmd.Dir = c.Dir
-	cmd.Stdout, cmd.Stderr = stdout, f
+	cmd.Stdin, cmd.Stdout, cmd.Stderr = stdin, stdout, f
 	if stdout == nil {
 		cmd.Stdout = f
 	}
