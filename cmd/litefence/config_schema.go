@@ -96,7 +96,7 @@ var unsupportedConfig = []struct {
 	asks func(*Config) bool
 	use  string
 }{
-	{"quorum.confirm", func(c *Config) bool { return c.Quorum.Confirm != "lease" }, "use lease"},
+	{"quorum.confirm", func(c *Config) bool { return c.Quorum.Confirm == "replicated" }, "use lease or quorum"},
 	{"litefs.mode", func(c *Config) bool { return c.LiteFS.Mode != "serve" }, "use serve"},
 	{"litefs.forward", func(c *Config) bool { return c.LiteFS.Forward }, "use false"},
 	{"policy.strategy", func(c *Config) bool { return c.Policy.Strategy != "force-replica" }, "use force-replica"},
