@@ -122,7 +122,7 @@ var badConfigs = []struct{ name, old, new, want string }{
 	{"not built: confirm", "  insecure: true", "  insecure: true\n  confirm: replicated", "line 7: quorum.confirm: this value is not supported yet in this version; use lease or quorum"},
 	{"not built: follow", "litefs:", "litefs:\n  mode: follow", "line 8: litefs.mode: this value is not supported yet in this version; use serve"},
 	{"not built: forward", "litefs:", "litefs:\n  forward: true", "line 8: litefs.forward: this value is not supported yet in this version; use false"},
-	{"not built: strategy", "", "policy: {strategy: rollback_to_checkpoint}", "line 9: policy.strategy: this value is not supported yet in this version; use force-replica"},
+	{"not built: strategy", "", "policy: {strategy: rollback_to_checkpoint}", "line 9: policy.strategy: this value is not supported yet in this version; use force-replica or suspend"},
 }
 
 func TestConfigRefuses(t *testing.T) {
