@@ -30,6 +30,7 @@ type grant struct {
 	word    atomic.Int64 // doorShut | number of admitted operations
 	until   atomic.Int64 // CLOCK_BOOTTIME, ns
 	revoked atomic.Bool
+	shutAt  atomic.Int64 // CLOCK_BOOTTIME, ns, of the first Fence or Revoke since it was opened; 0 = none
 }
 
 func (g *grant) valid(now int64) bool { return !g.revoked.Load() && now < g.until.Load() }
@@ -55,6 +56,8 @@ type Gate struct {
 	mu      sync.Mutex
 	drained chan struct{} // closed and replaced when the last one leaves a shut door
 
+	reopened atomic.Pointer[chan struct{}] // closed when the gate may admit again; nil = nobody waits
+
 	settling sync.Mutex
 	settle   atomic.Pointer[func(context.Context) error]
 	drain    atomic.Int64 // ns, of the last Fence
@@ -65,6 +68,7 @@ type Gate struct {
 func NewGate() *Gate {
 	g := &Gate{now: BootNow, drained: make(chan struct{})}
 	shut := &grant{}
+	shut.shutAt.Store(g.now())
 	shut.word.Store(doorShut)
 	shut.revoked.Store(true)
 	g.cur.Store(shut)
@@ -85,6 +89,8 @@ func (g *Gate) Open(epoch uint64, until int64) error {
 	case old.epoch == epoch:
 		raise(&old.until, until)
 		old.word.And(^doorShut)
+		old.shutAt.Store(0)
+		g.tellReopened()
 		return nil
 	case epoch < old.epoch:
 		return fmt.Errorf("open gate, epoch %d: %w, epoch %d is newer", epoch, ErrRevoked, old.epoch)
@@ -97,6 +103,7 @@ func (g *Gate) Open(epoch uint64, until int64) error {
 	next := &grant{epoch: epoch}
 	next.until.Store(until)
 	g.cur.Store(next)
+	g.tellReopened()
 	return nil
 }
 
@@ -128,6 +135,7 @@ func raise(v *atomic.Int64, to int64) {
 func (g *Gate) Extend(epoch uint64, until int64) {
 	if c := g.cur.Load(); c.epoch == epoch && !c.revoked.Load() {
 		raise(&c.until, until)
+		g.tellReopened() // it may have lapsed
 	}
 }
 
@@ -135,6 +143,7 @@ func (g *Gate) Extend(epoch uint64, until int64) {
 // succeeds. It does not wait for those inside.
 func (g *Gate) Revoke() {
 	c := g.cur.Load()
+	c.shutAt.CompareAndSwap(0, g.now())
 	c.revoked.Store(true)
 	c.word.Or(doorShut)
 }
@@ -146,6 +155,7 @@ func (g *Gate) Revoke() {
 func (g *Gate) Fence(ctx context.Context) error {
 	start := time.Now()
 	c := g.cur.Load()
+	c.shutAt.CompareAndSwap(0, g.now())
 	c.word.Or(doorShut)
 	for {
 		g.mu.Lock()

@@ -25,6 +25,7 @@ type Config struct {
 	Errno        syscall.Errno // of a refused write: EROFS (default) or EACCES
 	OpenDeny     bool          // refuse opening for writing too
 	Enforce      bool          // false: count what would be refused, refuse nothing
+	Suspend      time.Duration // hold writers for so long after the gate has shut; 0 = refuse at once
 	Gate         *Gate
 	State        func() policy.FenceState // what .primary and .primary.blocked show
 

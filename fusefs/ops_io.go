@@ -90,6 +90,9 @@ func (f *rawFS) Write(cancel <-chan struct{}, in *fuse.WriteIn, data []byte) (ui
 	if in.WriteFlags&writeLockOwner != 0 {
 		owner = in.LockOwner
 	}
+	if err := f.suspendWrite(cancel, h, owner); err != nil {
+		return 0, f.status(err)
+	}
 	var n int
 	var err error
 	switch {

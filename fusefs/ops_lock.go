@@ -84,6 +84,9 @@ func (f *FS) setLk(cancel <-chan struct{}, in *fuse.LkIn, wait bool) error {
 	if err := d.holdBack(f.workers.ctx, cancel, r); err != nil && !(wait && err == syscall.EAGAIN) {
 		return err
 	}
+	if err := d.suspendLock(cancel, r); err != nil {
+		return err
+	}
 	if !wait {
 		return d.tryLock(r)
 	}

@@ -9,6 +9,9 @@ import (
 type Stats struct {
 	Admitted map[string]uint64 // by kind of file
 	Refused  map[string]uint64 // by kind of file; in observe mode: would have been refused
+	// Suspended counts, by kind of file, writes and lock requests that were
+	// held while fenced, whatever became of them.
+	Suspended map[string]uint64
 
 	InDoubt    uint64 // commit points whose second look failed
 	Published  uint64 // WAL transactions committed inside the commit frame's write
@@ -29,7 +32,7 @@ type Stats struct {
 }
 
 type counters struct {
-	admitted, refused                       [kinds]atomic.Uint64
+	admitted, refused, suspended            [kinds]atomic.Uint64
 	inDoubt, published, cancelled, recover  atomic.Uint64
 	carried, poisoned, cut, repairs, failed atomic.Uint64
 	dropped                                 atomic.Uint64
@@ -49,7 +52,7 @@ func byKind(c *[kinds]atomic.Uint64) map[string]uint64 {
 func (f *FS) Stats() Stats {
 	c := &f.count
 	return Stats{
-		Admitted: byKind(&c.admitted), Refused: byKind(&c.refused),
+		Admitted: byKind(&c.admitted), Refused: byKind(&c.refused), Suspended: byKind(&c.suspended),
 		InDoubt: c.inDoubt.Load(), Published: c.published.Load(), Cancelled: c.cancelled.Load(),
 		Recovered: c.recover.Load(), Carried: c.carried.Load(), Dropped: c.dropped.Load(), Poisoned: c.poisoned.Load(),
 		CutReaders: c.cut.Load(), Repairs: c.repairs.Load(), RepairErrs: c.failed.Load(),

@@ -4,6 +4,7 @@ import (
 	"errors"
 	"fmt"
 	"sync"
+	"sync/atomic"
 	"time"
 
 	"github.com/hashicorp/raft"
@@ -41,6 +42,10 @@ type lease struct {
 	acks     map[raft.ServerID]int64
 	majority int64  // CLOCK_MONOTONIC of the first majority in term; 0 = none yet
 	epoch    uint64 // of the open gate; 0 = shut
+
+	numbers atomic.Int64            // of the AppendEntries sent; they order sends without a clock
+	answers map[raft.ServerID]int64 // newest one that the voter answered with Success in term
+	news    chan struct{}           // closed at the next answer or death; nil = nobody waits
 }
 
 // lead starts the lease of term. Later calls with the same or an older term
@@ -58,7 +63,7 @@ func (l *lease) leadLocked(term uint64) {
 	l.killLocked()
 	l.term, l.dead = term, l.highest > term
 	l.highest = max(l.highest, term)
-	l.acks = map[raft.ServerID]int64{}
+	l.acks, l.answers = map[raft.ServerID]int64{}, map[raft.ServerID]int64{}
 	l.majority = 0
 	l.noteMajority()
 }
@@ -107,22 +112,28 @@ func (l *lease) saw(term uint64) {
 func (l *lease) killLocked() {
 	l.dead, l.epoch = true, 0
 	l.gate.Revoke()
+	l.tellLocked()
 }
 
 func (l *lease) untilLocked() (int64, bool) {
 	if l.term == 0 || l.dead {
 		return 0, false
 	}
+	at, ok := l.reachedLocked(l.acks)
+	return deadline(at, l.duration), ok
+}
+
+// reachedLocked returns what a majority of the voters has reached in newest.
+func (l *lease) reachedLocked(newest map[raft.ServerID]int64) (int64, bool) {
 	ids, self := l.voters()
 	n := len(ids)
 	acks := make([]int64, 0, n)
 	for _, id := range ids {
-		if at, ok := l.acks[id]; ok && id != l.self {
+		if at, ok := newest[id]; ok && id != l.self {
 			acks = append(acks, at)
 		}
 	}
-	at, ok := ackedAt(acks, n, self)
-	return deadline(at, l.duration), ok
+	return ackedAt(acks, n, self)
 }
 
 // until returns the deadline of term's lease (boot time, nanoseconds), also

@@ -121,6 +121,7 @@ type Node struct {
 	rtts       map[raft.ServerID]time.Duration
 	peerStates map[string]peerRecord
 	wakeLead   chan struct{}
+	wantRound  chan struct{} // somebody waits for answers to heartbeats yet to be sent
 
 	markMu    sync.Mutex // orders the writers of the in-step marker
 	recording sync.Mutex // one record at a time
@@ -144,7 +145,7 @@ func Open(cfg Config) (*Node, error) {
 		looped: make(chan struct{}), skip: map[string]skipped{},
 		heard: map[raft.ServerID]int64{}, rtts: map[raft.ServerID]time.Duration{},
 		peerStates: map[string]peerRecord{}, state: StateHealthy, since: time.Now(),
-		wakeLead: make(chan struct{}, 1), born: time.Now(),
+		wakeLead: make(chan struct{}, 1), wantRound: make(chan struct{}, 1), born: time.Now(),
 	}
 	n.ctx, n.cancel = context.WithCancel(context.Background())
 	n.fsm = &fsm{log: n.log, changed: n.poke}
@@ -200,6 +201,7 @@ func (n *Node) Start(relay http.Handler) error {
 	n.goes(n.watchLeadership)
 	n.goes(n.reign)
 	n.goes(n.publish)
+	n.goes(n.rounds)
 	return nil
 }
 

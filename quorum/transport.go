@@ -74,7 +74,7 @@ func (t *transport) AppendEntriesPipeline(raft.ServerID, raft.ServerAddress) (ra
 
 // AppendEntries implements raft.Transport and feeds the lease.
 func (t *transport) AppendEntries(id raft.ServerID, to raft.ServerAddress, req *raft.AppendEntriesRequest, out *raft.AppendEntriesResponse) error {
-	sent := t.clock.Boot()
+	sent, number := t.clock.Boot(), t.lease.number()
 	var resp raft.AppendEntriesResponse // fresh: raft's heartbeat reuses its own
 	if err := t.NetworkTransport.AppendEntries(id, to, req, &resp); err != nil {
 		return err
@@ -89,6 +89,7 @@ func (t *transport) AppendEntries(id raft.ServerID, to raft.ServerAddress, req *
 	t.rtt(id, t.clock.Boot()-sent)
 	if resp.Success && resp.Term == req.Term {
 		t.lease.acked(req.Term, id, sent)
+		t.lease.answered(req.Term, id, number)
 	}
 	*out = resp
 	return nil

@@ -96,10 +96,12 @@ var unsupportedConfig = []struct {
 	asks func(*Config) bool
 	use  string
 }{
-	{"quorum.confirm", func(c *Config) bool { return c.Quorum.Confirm != "lease" }, "use lease"},
+	{"quorum.confirm", func(c *Config) bool { return c.Quorum.Confirm == "replicated" }, "use lease or quorum"},
 	{"litefs.mode", func(c *Config) bool { return c.LiteFS.Mode != "serve" }, "use serve"},
 	{"litefs.forward", func(c *Config) bool { return c.LiteFS.Forward }, "use false"},
-	{"policy.strategy", func(c *Config) bool { return c.Policy.Strategy != "force-replica" }, "use force-replica"},
+	{"policy.strategy", func(c *Config) bool {
+		return c.Policy.Strategy != "force-replica" && c.Policy.Strategy != "suspend"
+	}, "use force-replica or suspend"},
 	{"policy.command", func(c *Config) bool { return len(c.Policy.Command) > 0 }, "leave it out"},
 	{"policy.recover", func(c *Config) bool { return c.Policy.Recover != "auto" }, "use auto"},
 	{"policy.require-synced", func(c *Config) bool { return c.Policy.RequireSynced }, "use false"},

@@ -119,10 +119,10 @@ var badConfigs = []struct{ name, old, new, want string }{
 	{"litefs url public", "litefs:", "litefs:\n  url: http://10.0.0.1:20202", `line 8: litefs.url: "10.0.0.1:20202" is not on loopback, and nothing protects it; use 127.0.0.1`},
 	{"same port twice", "litefs:", "litefs:\n  relay-listen: 127.0.0.1:20201", "line 8: litefs.relay-listen: is the same as litefs.lease-listen (127.0.0.1:20201); give each a port of its own"},
 	{"admin address", "", "admin: {listen: here}", `line 9: admin.listen: "here" is not an address; write HOST:PORT`},
-	{"not built: confirm", "  insecure: true", "  insecure: true\n  confirm: quorum", "line 7: quorum.confirm: this value is not supported yet in this version; use lease"},
+	{"not built: confirm", "  insecure: true", "  insecure: true\n  confirm: replicated", "line 7: quorum.confirm: this value is not supported yet in this version; use lease or quorum"},
 	{"not built: follow", "litefs:", "litefs:\n  mode: follow", "line 8: litefs.mode: this value is not supported yet in this version; use serve"},
 	{"not built: forward", "litefs:", "litefs:\n  forward: true", "line 8: litefs.forward: this value is not supported yet in this version; use false"},
-	{"not built: strategy", "", "policy: {strategy: rollback_to_checkpoint}", "line 9: policy.strategy: this value is not supported yet in this version; use force-replica"},
+	{"not built: strategy", "", "policy: {strategy: rollback_to_checkpoint}", "line 9: policy.strategy: this value is not supported yet in this version; use force-replica or suspend"},
 }
 
 func TestConfigRefuses(t *testing.T) {

@@ -278,6 +278,12 @@ func (d *daemon) mountConfig() fusefs.Config {
 	if d.cfg.Policy.Errno == "EACCES" {
 		c.Errno = syscall.EACCES
 	}
+	if d.cfg.Policy.Strategy == "suspend" {
+		c.Suspend = d.cfg.Policy.SuspendFor
+	}
+	if d.cfg.Quorum.Confirm == "quorum" {
+		c.Confirm = d.node.Confirm
+	}
 	return c
 }
 

@@ -25,6 +25,7 @@ type Options struct {
 	LiteFS    string // binary
 	Heartbeat time.Duration
 	Lease     time.Duration
+	Confirm   string        // lease
 	TTL       time.Duration // of LiteFS's session; 200 ms
 	Extra     string        // appended to every litefence.yml
 }

@@ -53,6 +53,9 @@ quorum:
 	if d := n.c.opts.Lease; d != 0 {
 		s += fmt.Sprintf("  lease: %s\n", d)
 	}
+	if c := n.c.opts.Confirm; c != "" {
+		s += fmt.Sprintf("  confirm: %s\n", c)
+	}
 	return s + fmt.Sprintf(`litefs: {config: %q, data-dir: %q}
 admin: {socket: %q}
 %s`, n.liteFSConfigPath(), n.Data(), n.socket(), n.c.opts.Extra)
