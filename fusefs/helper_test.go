@@ -35,6 +35,8 @@ type order struct {
 	Off  int64  `json:"off,omitempty"`
 	Len  int64  `json:"len,omitempty"`
 	Flag int    `json:"flag,omitempty"`
+
+	File *fileCall `json:"file,omitempty"`
 }
 
 type answer struct {
@@ -45,6 +47,8 @@ type answer struct {
 	Rows  [][]string `json:"rows,omitempty"`
 	Fd    int        `json:"fd,omitempty"`
 	Typ   int16      `json:"typ,omitempty"`
+
+	File *fileResult `json:"file,omitempty"`
 }
 
 func helperMain() {
@@ -82,6 +86,9 @@ func obey(conns map[string]*sql.Conn, o order) (a answer) {
 			err = conns[o.Conn].Close()
 			delete(conns, o.Conn)
 			return err
+		case "file":
+			a.File = fileCalls.do(o.File)
+			return nil
 		case "sysopen":
 			a.Fd, err = unix.Open(o.Arg, o.Flag, 0o666)
 			return err

@@ -1,0 +1,158 @@
+package fusefs
+
+import (
+	"fmt"
+	"os"
+	"reflect"
+	"strings"
+	"testing"
+	"time"
+
+	"github.com/stretchr/testify/require"
+	"golang.org/x/sys/unix"
+	"pgregory.net/rapid"
+)
+
+// The oracle is LiteFS itself: the same script of system calls runs on a
+// LiteFS mount and on a fenced mount over another LiteFS, and every answer must
+// be the same, errno included, but for what the table below allows.
+
+// side is one of the two mounts with its applications.
+type side struct {
+	dir  string
+	apps [2]*app
+	rig  *rig
+}
+
+func newSide(t *testing.T, r *rig, dir string) *side {
+	return &side{dir: dir, rig: r, apps: [2]*app{startApp(t), startApp(t)}}
+}
+
+// differences are the answers that are ours on purpose. Where one leaves the
+// two sides in different states the script ends.
+var differences = []struct {
+	name, why string
+	ends      bool
+	is        func(c call, theirs, ours *fileResult) bool
+}{
+	{
+		"a failed range lock", "LiteFS keeps the part it got (db.go, TryLocks); we restore all of it", true,
+		func(c call, theirs, ours *fileResult) bool { return false }, // made equal by the runner
+	},
+}
+
+func (s *side) do(prefix string, c call) *fileResult {
+	fc := c.fileCall
+	if fc.Path != "" {
+		fc.Path = s.dir + "/" + withPrefix(prefix, fc.Path)
+	}
+	switch {
+	case fc.Call == "readdir":
+		fc.Path2 = prefix
+	case fc.Path2 != "":
+		fc.Path2 = s.dir + "/" + withPrefix(prefix, fc.Path2)
+	}
+	return s.apps[c.who].file(fc)
+}
+
+func withPrefix(prefix, name string) string {
+	if strings.HasPrefix(name, ".") || strings.HasPrefix(name, "-") {
+		return name
+	}
+	return prefix + name
+}
+
+// clean ends a script.
+func (s *side) clean(prefix string) {
+	for who := range s.apps {
+		s.do(prefix, call{who, fileCall{Call: "closeall"}})
+	}
+	for _, name := range []string{nameA, nameB, strings.Repeat("n", 240)} {
+		for _, suffix := range []string{"-journal", "-wal", "-shm", ""} {
+			s.do(prefix, call{0, fileCall{Call: "unlink", Path: name + suffix}})
+		}
+	}
+}
+
+// deadly reports a call that breaks LiteFS alone, for good.
+func deadly(c call) bool {
+	if c.Call == "open" && c.Flags&unix.O_CREAT != 0 {
+		// LiteFS answers a CREATE of these with ENOSYS; from then on its mount
+		// creates nothing any more (linux fs/fuse/dir.c, no_create).
+		_, k := parseName(c.Path)
+		return k == KindPos || k == KindLock
+	}
+	// The unlock of WRITE with -wal missing makes it exit (db.go, CommitWAL).
+	return c.Call == "lock" && c.Typ == unix.F_WRLCK && c.Off <= walByte && (c.Len == 0 || c.Off+c.Len > walByte)
+}
+
+func sameAnswer(c call, theirs, ours *fileResult) (same, ends bool) {
+	if reflect.DeepEqual(theirs, ours) {
+		return true, false
+	}
+	for _, d := range differences {
+		if d.is(c, theirs, ours) {
+			return true, d.ends
+		}
+	}
+	return false, true
+}
+
+func TestDifferential(t *testing.T) {
+	bare, fenced := startLiteFS(t), newRig(t)
+	l, o := newSide(t, bare, bare.lower), newSide(t, fenced, fenced.mount)
+	end := time.Now().Add(differentialTime())
+	scripts, calls := 0, 0
+	property := func(rt *rapid.T) {
+		script := genScript().Draw(rt, "script")
+		if time.Now().After(end) && !rt.Failed() && scripts > 0 {
+			return
+		}
+		scripts++
+		prefix := fmt.Sprintf("s%d-", scripts)
+		defer l.clean(prefix)
+		defer o.clean(prefix)
+		var trace []string
+		for i, c := range script {
+			if deadly(c) {
+				continue
+			}
+			calls++
+			theirs, ours := l.do(prefix, c), o.do(prefix, c)
+			trace = append(trace, fmt.Sprintf("%2d %v\n     -> %v", i, c, theirs))
+			same, ends := sameAnswer(c, theirs, ours)
+			if !same {
+				rt.Fatalf("the fenced mount answers otherwise:\n%s\nours -> %v", strings.Join(trace, "\n"), ours)
+			}
+			if ends {
+				return
+			}
+		}
+	}
+	for n := 0; time.Now().Before(end) && !t.Failed(); n++ {
+		t.Run(fmt.Sprint(n), rapid.MakeCheck(property))
+	}
+	t.Logf("%d scripts, %d calls", scripts, calls)
+	require.Positive(t, calls)
+	for _, s := range []*side{l, o} {
+		select {
+		case <-s.rig.exit:
+			t.Error("LiteFS is gone")
+		default:
+		}
+	}
+	for _, s := range []*side{l, o} {
+		s.apps[0].kill()
+		s.apps[1].kill()
+	}
+	fenced.eventually(func() bool { return fenced.fs.Stats().LocksHeld == 0 }, "nothing stays locked")
+}
+
+// differentialTime is how long scripts are tried; FUSEFS_DIFFERENTIAL=10m
+// makes it long.
+func differentialTime() time.Duration {
+	if d, err := time.ParseDuration(os.Getenv("FUSEFS_DIFFERENTIAL")); err == nil {
+		return d
+	}
+	return 15 * time.Second
+}
