@@ -18,6 +18,13 @@ import (
 type call struct {
 	who int // application 0 or 1
 	fileCall
+	on      string // the name it is about, once known
+	dropped bool   // its database was dropped in this script
+}
+
+func (c call) kind() Kind {
+	_, k := parseName(c.on)
+	return k
 }
 
 func (c call) String() string {
@@ -29,6 +36,9 @@ func (c call) String() string {
 	}
 	return s + fmt.Sprintf(" slot=%d flags=%#x off=%d len=%d typ=%d data=%.12x(%d)", c.Slot, c.Flags, c.Off, c.Len, c.Typ, c.Data, len(c.Data))
 }
+
+// GoString keeps rapid from printing pages.
+func (c call) GoString() string { return c.String() }
 
 // The second database has an odd name. Not UTF-8 it may not be: LiteFS's
 // metrics panic, and a LiteFS with such a directory cannot start again.
@@ -92,7 +102,7 @@ func genCall() *rapid.Generator[call] {
 				unix.O_RDONLY, unix.O_WRONLY, unix.O_RDWR, unix.O_RDWR | unix.O_CREAT, unix.O_RDWR | unix.O_CREAT,
 				unix.O_RDWR | unix.O_CREAT | unix.O_EXCL, unix.O_RDWR | unix.O_CREAT | unix.O_TRUNC, unix.O_WRONLY | unix.O_TRUNC,
 				unix.O_WRONLY | unix.O_APPEND, unix.O_RDONLY | unix.O_DIRECTORY, unix.O_RDONLY | unix.O_CREAT, unix.O_RDWR | unix.O_NOFOLLOW,
-				unix.O_RDWR | unix.O_SYNC, unix.O_TMPFILE | unix.O_RDWR,
+				unix.O_TMPFILE | unix.O_RDWR,
 			}).Draw(rt, "flags")
 		case 3, 4:
 			genFd(rt, &c)
@@ -221,7 +231,7 @@ func genScript() *rapid.Generator[[]call] {
 		who := rapid.IntRange(0, 1).Draw(rt, "who")
 		var list []call
 		for _, c := range phrases[rapid.SampledFrom(names).Draw(rt, "phrase")] {
-			list = append(list, call{who, c})
+			list = append(list, call{who: who, fileCall: c})
 		}
 		return list
 	})

@@ -121,7 +121,9 @@ func (f *FS) create(name string, flags uint32, out *fuse.OpenOut) (*node, error)
 }
 
 func (f *FS) createSHM(name, base string, out *fuse.OpenOut) (*node, error) {
-	if _, err := f.statLower(base); err != nil {
+	// LiteFS has -pos exactly for what it takes for a database, the dropped ones
+	// among them (fuse/root_node.go, lookupDBNode).
+	if _, err := f.statLower(base + "-pos"); err != nil {
 		return nil, err
 	}
 	d := f.dbs.get(base)
