@@ -20,6 +20,7 @@ type call struct {
 	fileCall
 	on      string // the name it is about, once known
 	dropped bool   // its database was dropped in this script
+	gone    bool   // it was unlinked, or dropped
 }
 
 func (c call) kind() Kind {

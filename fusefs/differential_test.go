@@ -43,6 +43,12 @@ var differences = []difference{
 		},
 	},
 	{
+		"an unlinked file is readable to its end by who has it open; on LiteFS's mount the kernel asks for its attributes by name and fails", false,
+		func(c call, theirs, ours *fileResult) bool {
+			return c.Call == "pread" && c.gone && theirs.Errno == unix.ENOENT && ours.Errno == 0
+		},
+	},
+	{
 		"a handle of a dropped database takes no locks: in LiteFS they belong to the name, and would be the next database's", true,
 		func(c call, theirs, ours *fileResult) bool {
 			return c.kind() == KindDatabase && c.dropped && (c.Call == "lock" || c.Call == "getlk") && ours.Errno == unix.EBADF
@@ -128,6 +134,28 @@ func sameAnswer(c call, theirs, ours *fileResult) (same, ends bool) {
 	return false, true
 }
 
+// One who creates NAME-pos on LiteFS's mount gets EIO, and so does from then on
+// everybody who creates anything there. Through ours only the one does.
+func TestCreateOfSpecialNameHarmsNobody(t *testing.T) {
+	r := newRig(t)
+	create := func(dir, name string) error {
+		fd, err := unix.Open(dir+"/"+name, unix.O_RDWR|unix.O_CREAT, 0o666)
+		if err == nil {
+			_ = unix.Close(fd)
+		}
+		return err
+	}
+	for _, name := range []string{"x-pos", "x-lock", "-pos"} {
+		require.ErrorIs(t, create(r.mount, name), unix.EIO)
+		require.NoError(t, create(r.mount, "after"+name[len(name)-3:]))
+	}
+	require.NoError(t, create(r.lower, "below"))
+	require.ErrorIs(t, create(r.lower, "x-pos"), unix.EIO, "LiteFS's own answer")
+	require.ErrorIs(t, create(r.lower, "below2"), unix.EIO, "the reason not to ask it")
+	r.fence()
+	require.ErrorIs(t, create(r.mount, "x-pos"), unix.EROFS)
+}
+
 func TestDifferential(t *testing.T) {
 	bare, fenced := startLiteFS(t), newRig(t)
 	l, o := newSide(t, bare, bare.lower), newSide(t, fenced, fenced.mount)
@@ -143,7 +171,7 @@ func TestDifferential(t *testing.T) {
 		defer l.clean(prefix)
 		defer o.clean(prefix)
 		var trace []string
-		open, dropped := opened{}, map[string]bool{}
+		open, gone := opened{}, map[string]bool{}
 		for i, c := range script {
 			if deadly(c) {
 				continue
@@ -152,12 +180,14 @@ func TestDifferential(t *testing.T) {
 			theirs, ours := l.do(prefix, c), o.do(prefix, c)
 			c.on = open.follow(c, theirs.Errno == 0)
 			base, _ := parseName(c.on)
-			c.dropped = dropped[base]
+			c.dropped, c.gone = gone[base], gone[base] || gone[c.on]
 			if c.Call == "unlink" && c.kind() == KindDatabase && theirs.Errno == 0 {
 				// LiteFS tells its kernel of the other files by a goroutine, for
 				// which nothing can wait (fuse/root_node.go, Remove).
 				time.Sleep(10 * time.Millisecond)
-				dropped[base] = true
+			}
+			if c.Call == "unlink" && theirs.Errno == 0 {
+				gone[c.on] = true
 			}
 			trace = append(trace, fmt.Sprintf("%2d %v\n     -> %v", i, c, theirs))
 			same, ends := sameAnswer(c, theirs, ours)

@@ -70,11 +70,24 @@ func (f *FS) vanished(name, base string, k Kind) {
 	if k == KindDatabase {
 		d := f.dbs.get(base)
 		d.mu.Lock()
-		d.retire(&d.file)
+		if !d.fileLocked() {
+			d.retire(&d.file)
+		}
 		d.retire(&d.pos)
 		d.sweep()
 		d.mu.Unlock()
 	}
+}
+
+// fileLocked reports that something is held of the database file below. It can
+// be unlocked only through the file. Called with mu held.
+func (d *database) fileLocked() bool {
+	for s := slotPending; !s.inSHM(); s++ {
+		if d.held[s] != unlocked {
+			return true
+		}
+	}
+	return false
 }
 
 func (f *rawFS) Forget(id, count uint64) { f.nodes.forget(id, count) }

@@ -112,7 +112,13 @@ func (f *FS) create(name string, flags uint32, out *fuse.OpenOut) (*node, error)
 		return nil, err
 	}
 	defer f.gate.Leave(t)
-	if k == KindJournal {
+	switch k {
+	case KindPos, KindLock:
+		// LiteFS answers ENOSYS. Its kernel would remember that, try MKNOD (EIO)
+		// and create no file there ever again (linux fs/fuse/dir.c, no_create):
+		// one such name, and no journal can be made. So it is never asked.
+		return nil, unix.EIO
+	case KindJournal:
 		if err := f.mayJournal(f.dbs.get(base)); err != nil {
 			return nil, err
 		}
