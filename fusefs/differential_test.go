@@ -1,6 +1,7 @@
 package fusefs
 
 import (
+	"bytes"
 	"fmt"
 	"os"
 	"reflect"
@@ -40,6 +41,14 @@ var differences = []difference{
 		"-shm is a file of our own, so that LiteFS cannot truncate it beneath a mapping: it outlives a drop for those who have it open", true,
 		func(c call, theirs, ours *fileResult) bool {
 			return c.kind() == KindSHM && theirs.Errno != 0 && ours.Errno == 0
+		},
+	},
+	{
+		"a change of journal mode away from WAL is refused: LiteFS's replicas die of it", true,
+		func(c call, theirs, ours *fileResult) bool {
+			begins := c.Call == "open" && c.kind() == KindJournal || c.kind() == KindJournal && bytes.HasPrefix(c.Data, journalMagic)
+			ends := c.kind() == KindDatabase && len(c.Data) >= 100 && c.Data[18] == 1
+			return (begins || ends) && theirs.Errno == 0 && ours.Errno == unix.EPERM
 		},
 	},
 	{

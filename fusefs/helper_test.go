@@ -53,6 +53,7 @@ type answer struct {
 
 func helperMain() {
 	conns := map[string]*sql.Conn{}
+	fileCalls.adopt()
 	in := bufio.NewScanner(os.Stdin)
 	in.Buffer(nil, 1<<20)
 	out := json.NewEncoder(os.Stdout)
@@ -60,6 +61,10 @@ func helperMain() {
 		var o order
 		if err := json.Unmarshal(in.Bytes(), &o); err != nil {
 			panic(err)
+		}
+		if o.Op == "reexec" {
+			_ = out.Encode(answer{})
+			panic(fileCalls.reexec())
 		}
 		_ = out.Encode(obey(conns, o))
 	}
@@ -89,6 +94,9 @@ func obey(conns map[string]*sql.Conn, o order) (a answer) {
 		case "file":
 			a.File = fileCalls.do(o.File)
 			return nil
+		case "thread", "fork", "child", "killchild":
+			a, err = otherActor(o)
+			return err
 		case "sysopen":
 			a.Fd, err = unix.Open(o.Arg, o.Flag, 0o666)
 			return err
