@@ -145,7 +145,7 @@ func genFd(rt *rapid.T, c *call) {
 }
 
 func genLock(rt *rapid.T, c *call) {
-	c.Call = rapid.SampledFrom([]string{"lock", "lock", "lock", "getlk", "flock"}).Draw(rt, "call")
+	c.Call = rapid.SampledFrom([]string{"lock", "lock", "lock", "getlk", "flock", "lockw"}).Draw(rt, "call")
 	c.Typ = rapid.SampledFrom([]int16{unix.F_RDLCK, unix.F_WRLCK, unix.F_UNLCK}).Draw(rt, "typ")
 	c.Off = rapid.SampledFrom([]int64{0, 72, 100, 121, 122, 123, 127, 128, pendingByte, pendingByte + 1, pendingByte + 2, pendingByte + 3, pendingByte + 511}).Draw(rt, "off")
 	c.Len = rapid.SampledFrom([]int64{1, 1, 2, 5, 510, 512}).Draw(rt, "len")
@@ -211,7 +211,12 @@ var phrases = map[string][]fileCall{
 		{Call: "pwrite", Slot: 2, Data: []byte{1}, Off: 4095},
 		{Call: "lock", Slot: 2, Typ: unix.F_RDLCK, Off: walByte + 8, Len: 1},
 	},
-	"wal":  {{Call: "open", Path: nameA + "-wal", Slot: 3, Flags: unix.O_RDWR | unix.O_CREAT}, {Call: "pwrite", Slot: 3, Data: walHeader()}},
+	"wal": {{Call: "open", Path: nameA + "-wal", Slot: 3, Flags: unix.O_RDWR | unix.O_CREAT}, {Call: "pwrite", Slot: 3, Data: walHeader()}},
+	"halt": {
+		{Call: "open", Path: nameA + "-lock", Slot: 3, Flags: unix.O_RDWR},
+		{Call: "lockw", Slot: 3, Typ: unix.F_WRLCK, Off: 72, Len: 1},
+		{Call: "getlk", Slot: 3, Typ: unix.F_WRLCK, Off: 72, Len: 1},
+	},
 	"drop": {{Call: "unlink", Path: nameA}, {Call: "stat", Path: nameA}, {Call: "readdir", Path: "."}, {Call: "pread", Slot: 0, Len: 100}},
 	"show": {
 		{Call: "readdir", Path: "."}, {Call: "open", Path: nameA + "-pos", Slot: 3}, {Call: "pread", Slot: 3, Len: 100},

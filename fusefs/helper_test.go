@@ -171,7 +171,14 @@ func startApp(t *testing.T) *app {
 	t.Helper()
 	self, err := os.Executable()
 	require.NoError(t, err)
-	a := &app{t: t, cmd: exec.Command(self), done: make(chan struct{})}
+	return startProgram(t, exec.Command(self))
+}
+
+// startProgram starts cmd, which is the test binary, as an application.
+func startProgram(t *testing.T, cmd *exec.Cmd) *app {
+	t.Helper()
+	a := &app{t: t, cmd: cmd, done: make(chan struct{})}
+	var err error
 	a.cmd.Env = append(os.Environ(), helperEnv+"=1")
 	a.cmd.Stderr = os.Stderr
 	a.in, err = a.cmd.StdinPipe()
