@@ -55,7 +55,7 @@ func (t *nodeTable) lookup(name string, kind Kind, db *database, m *memory, fres
 	t.mu.Lock()
 	defer t.mu.Unlock()
 	n := t.byName[name]
-	if n == nil || fresh || n.shm != m {
+	if n == nil || fresh || n.shm != m || n.db != db {
 		t.last++
 		n = &node{id: t.last, name: name, kind: kind, db: db, shm: m}
 		t.byID[n.id], t.byName[name] = n, n

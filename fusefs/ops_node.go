@@ -49,7 +49,9 @@ func (f *FS) find(name string) (*node, error) {
 		return f.nodes.lookup(name, k, d, m, false), nil
 	}
 	if _, err := f.statLower(name); err != nil {
-		f.vanished(name, base, k)
+		if err == unix.ENOENT {
+			f.vanished(name, base, k)
+		}
 		return nil, err
 	}
 	return f.nodes.lookup(name, k, f.databaseFor(base, k), nil, false), nil
@@ -68,26 +70,8 @@ func (f *FS) databaseFor(base string, k Kind) *database {
 func (f *FS) vanished(name, base string, k Kind) {
 	f.nodes.drop(name)
 	if k == KindDatabase {
-		d := f.dbs.get(base)
-		d.mu.Lock()
-		if !d.fileLocked() {
-			d.retire(&d.file)
-		}
-		d.retire(&d.pos)
-		d.sweep()
-		d.mu.Unlock()
+		f.dbs.orphan(base)
 	}
-}
-
-// fileLocked reports that something is held of the database file below. It can
-// be unlocked only through the file. Called with mu held.
-func (d *database) fileLocked() bool {
-	for s := slotPending; !s.inSHM(); s++ {
-		if d.held[s] != unlocked {
-			return true
-		}
-	}
-	return false
 }
 
 func (f *rawFS) Forget(id, count uint64) { f.nodes.forget(id, count) }

@@ -1,0 +1,62 @@
+package fusefs
+
+import "golang.org/x/sys/unix"
+
+// A database that LiteFS no longer has. Its next namesake is another: it gets a
+// lock table, a wal-index and lower files of its own, while who has the old one
+// open keeps an orphan that grants no lock. LiteFS tells locks apart by name
+// only, so the orphan must hold none: its unlock would be the heir's.
+
+// orphan takes the name from the database that bears it.
+func (t *databaseTable) orphan(name string) {
+	t.mu.Lock()
+	d := t.m[name]
+	delete(t.m, name)
+	t.mu.Unlock()
+	if d != nil {
+		d.abandon()
+	}
+}
+
+// abandon lets go of everything below. Locks of the owners above are forgotten;
+// what they ask for from now on is refused (EBADF), because there is no file to
+// take it through.
+func (d *database) abandon() {
+	d.walMu.Lock()
+	defer d.walMu.Unlock()
+	d.mu.Lock()
+	defer d.mu.Unlock()
+	if d.held[slotWrite] == exclusive {
+		defer d.soothe()()
+	}
+	for s := range slots {
+		if d.held[s] != unlocked {
+			if err := d.setBelow(s, unlocked); err != nil {
+				d.fs.log.Debug("unlock below failed", "db", d.name, "err", err)
+				d.held[s] = unlocked
+			}
+		}
+		clear(d.table[s])
+	}
+	d.countDead()
+	d.txOpen.Store(false)
+	for _, l := range []**lowerFile{&d.file, &d.shmLocks, &d.pos} {
+		d.retire(l)
+	}
+	d.shm.dropRef()
+	d.shm = nil
+	d.sweep()
+	d.wake()
+}
+
+// soothe puts an empty -wal where LiteFS will look for one at the unlock of
+// WRITE: it exits where there is none (db.go, CommitWAL). The result takes it
+// away again.
+func (d *database) soothe() (undo func()) {
+	l, err := d.fs.openLower(d.name+"-wal", unix.O_RDWR|unix.O_CREAT|unix.O_EXCL)
+	if err != nil {
+		return func() {}
+	}
+	l.release()
+	return func() { _ = unix.Unlinkat(d.fs.rootFD(), d.name+"-wal", 0) }
+}
