@@ -1,11 +1,44 @@
 package fusefs
 
-import "golang.org/x/sys/unix"
+import (
+	"strconv"
+	"strings"
+
+	"golang.org/x/sys/unix"
+)
 
 // A database that LiteFS no longer has. Its next namesake is another: it gets a
 // lock table, a wal-index and lower files of its own, while who has the old one
 // open keeps an orphan that grants no lock. LiteFS tells locks apart by name
 // only, so the orphan must hold none: its unlock would be the heir's.
+
+// Dropped tells the mount that LiteFS's transaction txid dropped db: a "tx" event
+// of GET /events with commit 0. Without it a drop by a remote primary is seen
+// only when the name is looked up before it is made again; after that LiteFS
+// shows no difference, and the old file would be read on. Safe to call late and
+// more than once: a database that was made after txid is let alone.
+func (f *FS) Dropped(db string, txid uint64) {
+	if f.nodes.born(db) < txid {
+		f.vanished(db, db, KindDatabase)
+	}
+}
+
+// txid is LiteFS's transaction number of a database, 0 if it has none.
+func (f *FS) txid(db string) uint64 {
+	l, err := f.openLower(db+"-pos", unix.O_RDONLY)
+	if err != nil {
+		return 0
+	}
+	defer l.release()
+	var b [64]byte
+	n, err := pread(l.fd, b[:], 0)
+	if err != nil {
+		return 0
+	}
+	hex, _, _ := strings.Cut(string(b[:n]), "/")
+	id, _ := strconv.ParseUint(hex, 16, 64)
+	return id
+}
 
 // orphan takes the name from the database that bears it.
 func (t *databaseTable) orphan(name string) {

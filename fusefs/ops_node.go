@@ -54,6 +54,9 @@ func (f *FS) find(name string) (*node, error) {
 		}
 		return nil, err
 	}
+	if k == KindDatabase {
+		return f.nodes.lookupDatabase(name, f.databaseFor(base, k), false, f.txid), nil
+	}
 	return f.nodes.lookup(name, k, f.databaseFor(base, k), nil, false), nil
 }
 

@@ -156,10 +156,14 @@ func (f *FS) createLower(name, base string, k Kind, flags uint32, out *fuse.Open
 		return nil, err
 	}
 	d := f.databaseFor(base, k)
+	var n *node
 	if k == KindDatabase {
 		d.created(l)
+		n = f.nodes.lookupDatabase(name, d, true, f.txid)
+	} else {
+		n = f.nodes.lookup(name, k, d, nil, true)
 	}
-	h := f.files.add(&handle{node: f.nodes.lookup(name, k, d, nil, true), lower: l})
+	h := f.files.add(&handle{node: n, lower: l})
 	out.Fh = h.id
 	out.OpenFlags = fuse.FOPEN_DIRECT_IO
 	return h.node, nil

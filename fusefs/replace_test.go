@@ -1,13 +1,17 @@
 package fusefs
 
 import (
+	"context"
+	"encoding/json"
+	"net/http"
 	"os"
 	"os/exec"
 	"path/filepath"
-	"strings"
+	"strconv"
 	"testing"
 
 	"github.com/stretchr/testify/require"
+	"golang.org/x/sys/unix"
 )
 
 // A database that is replaced, or dropped and made anew, beneath open handles:
@@ -19,6 +23,41 @@ func (r *rig) litefs(args ...string) {
 	cmd := exec.Command("../bin/litefs", append([]string{args[0], "-url", r.url}, args[1:]...)...)
 	out, err := cmd.CombinedOutput()
 	require.NoError(r.t, err, string(out))
+}
+
+// tellDrops passes LiteFS's own word of drops on to the mount, as the program
+// is to do.
+func (r *rig) tellDrops() {
+	r.t.Helper()
+	ctx, cancel := context.WithCancel(context.Background())
+	req, err := http.NewRequestWithContext(ctx, "GET", r.url+"/events", nil)
+	require.NoError(r.t, err)
+	resp, err := (&http.Client{Transport: &http.Transport{DisableKeepAlives: true}}).Do(req)
+	require.NoError(r.t, err)
+	done := make(chan struct{})
+	r.t.Cleanup(func() { cancel(); <-done })
+	go func() {
+		defer close(done)
+		defer resp.Body.Close()
+		dec := json.NewDecoder(resp.Body)
+		for {
+			var e struct {
+				Type, DB string
+				Data     struct {
+					TXID   string
+					Commit uint32
+				}
+			}
+			if dec.Decode(&e) != nil {
+				return
+			}
+			if e.Type == "tx" && e.Data.Commit == 0 {
+				txid, _ := strconv.ParseUint(e.Data.TXID, 16, 64)
+				r.fs.Dropped(e.DB, txid)
+				r.drops.Add(1)
+			}
+		}
+	}()
 }
 
 // alive fails the test where LiteFS has ended.
@@ -51,9 +90,11 @@ func fill(a *app, conn, word string, n int) {
 	a.must(conn, "WITH RECURSIVE c(i) AS (SELECT 1 UNION ALL SELECT i+1 FROM c WHERE i<"+itoa(n)+") INSERT INTO t SELECT '"+word+"', randomblob(500) FROM c")
 }
 
+const contentQuery = "SELECT min(x) || ' ' || max(x) || ' ' || count(*) || ' ' || count(pad) FROM t"
+
 // content says what a connection sees: word and number of rows, or the error.
 func content(a *app, conn string) string {
-	ans := a.do(order{Op: "query", Conn: conn, Arg: "SELECT min(x) || ' ' || max(x) || ' ' || count(*) || ' ' || count(pad) FROM t"})
+	ans := a.do(order{Op: "query", Conn: conn, Arg: contentQuery})
 	if ans.Err != "" {
 		return "error: " + ans.Err
 	}
@@ -164,85 +205,130 @@ func TestExportBesideAWriter(t *testing.T) {
 	}
 }
 
-// heir checks that an old connection, whose database was dropped and made anew,
-// gives errors or what one of the two databases holds, and harms nothing.
-func heir(t *testing.T, a *app, conn string, allowed ...string) {
+// heirloom is a connection to a database that was dropped.
+type heirloom struct {
+	*app
+	conn string
+}
+
+// outlived checks that connections whose database was dropped, and perhaps made
+// anew, get errors or what the old one held, and can write nowhere. They ask at
+// the same time: in WAL mode SQLite takes a refused lock for a busy one and
+// asks for ten seconds.
+func outlived(t *testing.T, mode, held string, list ...heirloom) {
 	t.Helper()
-	see := func(when string) {
-		if got := content(a, conn); !strings.HasPrefix(got, "error: ") {
-			require.Contains(t, allowed, got, when)
-		} else {
-			t.Logf("%s: %s", when, got)
-			require.NotContains(t, got, "malformed", when)
+	read := order{Op: "query", Arg: contentQuery}
+	steps := []order{read, {Op: "exec", Arg: "INSERT INTO t VALUES ('old', 1)"}, {Op: "exec", Arg: "ROLLBACK"}, read}
+	if mode == "WAL" {
+		steps = steps[1:2]
+	}
+	for _, o := range steps {
+		for _, a := range list {
+			o.Conn = a.conn
+			a.send(o)
+		}
+		for _, a := range list {
+			ans := a.receive()
+			require.NotContains(t, ans.Err, "malformed")
+			if o.Op == "exec" {
+				require.NotEmpty(t, ans.Err, "%s by a connection to a database that is gone", o.Arg)
+			} else if ans.Err == "" {
+				require.Equal(t, held, ans.Rows[0][0])
+			}
 		}
 	}
-	see("reads")
-	ans := a.exec(conn, "INSERT INTO t VALUES ('old', 1)")
-	t.Logf("write by the old connection: %+v", ans)
-	require.NotEmpty(t, ans.Err, "a write to a database that is gone")
-	a.exec(conn, "ROLLBACK")
-	see("reads after its write was refused")
 }
 
 func TestDropAndMakeAnewBeneathOpenConnections(t *testing.T) {
 	for _, mode := range journalModes {
 		for _, way := range []string{"mount", "lower"} {
 			t.Run(mode+" by the "+way, func(t *testing.T) {
-				p := newRig(t)
-				q := newReplica(p)
-				old, idle := startApp(t), startApp(t)
-				openDB(p, old, "o", mode)
-				fill(old, "o", "old", 100)
-				openDB(p, idle, "i", mode)
-				require.Equal(t, rows("old", 100), content(idle, "i"))
-				inStep(p, q, "db")
-				there := startApp(t)
-				there.open("r", q.path("db"))
-				there.must("r", "PRAGMA busy_timeout=5000")
-				require.Equal(t, rows("old", 100), content(there, "r"))
-
-				dir := map[string]string{"mount": p.mount, "lower": p.lower}[way]
-				require.NoError(t, os.Remove(dir+"/db"))
-				p.eventually(func() bool { _, err := os.Stat(p.path("db")); return os.IsNotExist(err) }, "gone")
-				heir(t, old, "o", rows("old", 100))
-				p.alive()
-
-				fresh := startApp(t)
-				openDB(p, fresh, "f", mode)
-				fill(fresh, "f", "new", 30)
-				require.Equal(t, rows("new", 30), content(fresh, "f"))
-				heir(t, old, "o", rows("old", 100), rows("new", 30))
-				heir(t, idle, "i", rows("old", 100), rows("new", 30))
-				p.alive()
-				fresh.must("f", "INSERT INTO t VALUES ('new', 1)")
-				require.Equal(t, "ok", fresh.value("f", "PRAGMA integrity_check"))
-				another := startApp(t)
-				another.open("n", p.path("db"))
-				require.Equal(t, rows("new", 31), content(another, "n"))
-				another.must("n", "INSERT INTO t VALUES ('new', 1)")
-				old.kill()
-				idle.kill()
-				another.must("n", "INSERT INTO t VALUES ('new', 1)")
-				require.Equal(t, rows("new", 33), content(fresh, "f"))
-				require.Equal(t, "ok", fresh.value("f", "PRAGMA integrity_check"))
-
-				inStep(p, q, "db")
-				heir(t, there, "r", rows("old", 100), rows("new", 33))
-				reader := startApp(t)
-				reader.open("n", q.path("db"))
-				reader.must("n", "PRAGMA busy_timeout=5000")
-				require.Equal(t, rows("new", 33), content(reader, "n"))
-				require.Equal(t, "ok", reader.value("n", "PRAGMA integrity_check"))
-				fresh.must("f", "INSERT INTO t VALUES ('new', 1)")
-				inStep(p, q, "db")
-				require.Equal(t, rows("new", 34), content(reader, "n"))
-				for _, a := range []*app{fresh, another, there, reader} {
-					a.kill()
+				if mode == "WAL" {
+					t.Parallel() // these wait
 				}
-				for _, r := range []*rig{p, q} {
-					r.eventually(func() bool { return r.fs.Stats().LocksHeld == 0 }, "nothing stays locked")
-				}
+				dropAndMakeAnew(t, mode, way)
 			})
 		}
 	}
+}
+
+func dropAndMakeAnew(t *testing.T, mode, way string) {
+	p := newRig(t)
+	q := newReplica(p)
+	a, b := startApp(t), startApp(t)
+	openDB(p, a, "a", mode)
+	fill(a, "a", "old", 100)
+	openDB(p, b, "b", mode)
+	require.Equal(t, rows("old", 100), content(b, "b"))
+	inStep(p, q, "db")
+	q.tellDrops()
+	there := startApp(t)
+	there.open("r", q.path("db"))
+	require.Equal(t, rows("old", 100), content(there, "r"))
+	held := rows("old", 100)
+
+	require.NoError(t, os.Remove(filepath.Join(map[string]string{"mount": p.mount, "lower": p.lower}[way], "db")))
+	p.eventually(func() bool { _, err := os.Stat(p.path("db")); return os.IsNotExist(err) }, "gone")
+	if mode != "WAL" {
+		outlived(t, mode, held, heirloom{a, "a"})
+	}
+	p.alive()
+
+	fresh, another := startApp(t), startApp(t)
+	openDB(p, fresh, "f", mode)
+	fill(fresh, "f", "new", 30)
+	require.Equal(t, rows("new", 30), content(fresh, "f"))
+	another.open("n", p.path("db"))
+	another.must("n", "INSERT INTO t VALUES ('new', 1)")
+	require.Equal(t, rows("new", 31), content(fresh, "f"))
+	inStep(p, q, "db")
+	q.eventually(func() bool { return q.drops.Load() > 0 }, "the replica's LiteFS tells of the drop")
+	outlived(t, mode, held, heirloom{a, "a"}, heirloom{b, "b"}, heirloom{there, "r"})
+	p.alive()
+
+	reader := startApp(t)
+	reader.open("n", q.path("db"))
+	reader.must("n", "PRAGMA busy_timeout=5000")
+	require.Equal(t, rows("new", 31), content(reader, "n"))
+	a.kill()
+	b.kill()
+	another.must("n", "INSERT INTO t VALUES ('new', 1)")
+	require.Equal(t, rows("new", 32), content(fresh, "f"))
+	inStep(p, q, "db")
+	require.Equal(t, rows("new", 32), content(reader, "n"))
+	for conn, app := range map[string]*app{"f": fresh, "n": reader} {
+		require.Equal(t, "ok", app.value(conn, "PRAGMA integrity_check"))
+	}
+	for _, app := range []*app{fresh, another, there, reader} {
+		app.kill()
+	}
+	for _, r := range []*rig{p, q} {
+		r.eventually(func() bool { return r.fs.Stats().LocksHeld == 0 }, "nothing stays locked")
+	}
+}
+
+// One who has the write lock when the database is dropped keeps nothing: LiteFS
+// would exit at his unlock, because -wal is gone (db.go, CommitWAL).
+func TestDropBeneathAWriter(t *testing.T) {
+	forEachMode(t, func(t *testing.T, r *rig, a *app, mode string) {
+		a.must("old", "BEGIN IMMEDIATE")
+		a.must("old", "INSERT INTO t VALUES ('two')")
+		if err := os.Remove(r.path("db")); err != nil {
+			require.ErrorIs(t, err, unix.EBUSY)
+			a.must("old", "COMMIT")
+			require.NoError(t, os.Remove(r.path("db")))
+		} else {
+			require.NotEmpty(t, a.exec("old", "COMMIT").Err)
+		}
+		b := startApp(t)
+		openDB(r, b, "b", mode)
+		b.must("b", "CREATE TABLE t (x)")
+		a.kill()
+		b.must("b", "INSERT INTO t VALUES ('new')")
+		require.Equal(t, "new", b.value("b", "SELECT group_concat(x) FROM t"))
+		require.Equal(t, "ok", b.value("b", "PRAGMA integrity_check"))
+		r.alive()
+		b.kill()
+		r.eventually(func() bool { return r.fs.Stats().LocksHeld == 0 }, "nothing stays locked")
+	})
 }
