@@ -1,7 +1,6 @@
 package fusefs
 
 import (
-	"bytes"
 	"fmt"
 	"os"
 	"reflect"
@@ -27,42 +26,6 @@ type side struct {
 
 func newSide(t *testing.T, r *rig, dir string) *side {
 	return &side{dir: dir, rig: r, apps: [2]*app{startApp(t), startApp(t)}}
-}
-
-// difference is an answer that is ours on purpose.
-type difference struct {
-	why  string
-	ends bool // the two sides are in different states from here: the script ends
-	is   func(c call, theirs, ours *fileResult) bool
-}
-
-var differences = []difference{
-	{
-		"-shm is a file of our own, so that LiteFS cannot truncate it beneath a mapping: it outlives a drop for those who have it open", true,
-		func(c call, theirs, ours *fileResult) bool {
-			return c.kind() == KindSHM && theirs.Errno != 0 && ours.Errno == 0
-		},
-	},
-	{
-		"a change of journal mode away from WAL is refused: LiteFS's replicas die of it", true,
-		func(c call, theirs, ours *fileResult) bool {
-			begins := c.Call == "open" && c.kind() == KindJournal || c.kind() == KindJournal && bytes.HasPrefix(c.Data, journalMagic)
-			ends := c.kind() == KindDatabase && len(c.Data) >= 100 && c.Data[18] == 1
-			return (begins || ends) && theirs.Errno == 0 && ours.Errno == unix.EPERM
-		},
-	},
-	{
-		"an unlinked file is readable to its end by who has it open; on LiteFS's mount the kernel asks for its attributes by name and fails", false,
-		func(c call, theirs, ours *fileResult) bool {
-			return c.Call == "pread" && c.gone && theirs.Errno == unix.ENOENT && ours.Errno == 0
-		},
-	},
-	{
-		"a handle of a dropped database takes no locks: in LiteFS they belong to the name, and would be the next database's", true,
-		func(c call, theirs, ours *fileResult) bool {
-			return c.kind() == KindDatabase && c.dropped && (c.Call == "lock" || c.Call == "getlk") && ours.Errno == unix.EBADF
-		},
-	},
 }
 
 func (s *side) do(prefix string, c call) *fileResult {
@@ -98,13 +61,18 @@ func (s *side) clean(prefix string) {
 	}
 }
 
-// deadly reports a call that breaks LiteFS alone, for good.
+// deadly reports a call that breaks LiteFS alone, for good, or that would wait.
 func deadly(c call) bool {
 	if c.Call == "open" && c.Flags&unix.O_CREAT != 0 {
 		// LiteFS answers a CREATE of these with ENOSYS; from then on its mount
 		// creates nothing any more (linux fs/fuse/dir.c, no_create).
 		_, k := parseName(c.Path)
 		return k == KindPos || k == KindLock
+	}
+	if c.Call == "lockw" {
+		// Only NAME-lock waits; the rest of LiteFS has no F_SETLKW, and ours does
+		// (the lock table has a row for it).
+		return c.kind() != KindLock
 	}
 	// The unlock of WRITE with -wal missing makes it exit (db.go, CommitWAL).
 	return c.Call == "lock" && c.Typ == unix.F_WRLCK && c.Off <= walByte && (c.Len == 0 || c.Off+c.Len > walByte)
@@ -131,101 +99,99 @@ func (o opened) follow(c call, ok bool) string {
 	return o[at]
 }
 
-func sameAnswer(c call, theirs, ours *fileResult) (same, ends bool) {
-	if reflect.DeepEqual(theirs, ours) {
-		return true, false
-	}
-	for _, d := range differences {
-		if d.is(c, theirs, ours) {
-			return true, d.ends
-		}
-	}
-	return false, true
-}
+// pair is the two sides.
+type pair struct{ theirs, ours *side }
 
-// One who creates NAME-pos on LiteFS's mount gets EIO, and so does from then on
-// everybody who creates anything there. Through ours only the one does.
-func TestCreateOfSpecialNameHarmsNobody(t *testing.T) {
-	r := newRig(t)
-	create := func(dir, name string) error {
-		fd, err := unix.Open(dir+"/"+name, unix.O_RDWR|unix.O_CREAT, 0o666)
-		if err == nil {
-			_ = unix.Close(fd)
-		}
-		return err
-	}
-	for _, name := range []string{"x-pos", "x-lock", "-pos"} {
-		require.ErrorIs(t, create(r.mount, name), unix.EIO)
-		require.NoError(t, create(r.mount, "after"+name[len(name)-3:]))
-	}
-	require.NoError(t, create(r.lower, "below"))
-	require.ErrorIs(t, create(r.lower, "x-pos"), unix.EIO, "LiteFS's own answer")
-	require.ErrorIs(t, create(r.lower, "below2"), unix.EIO, "the reason not to ask it")
-	r.fence()
-	require.ErrorIs(t, create(r.mount, "x-pos"), unix.EROFS)
-}
-
-func TestDifferential(t *testing.T) {
+func newPair(t *testing.T) *pair {
 	bare, fenced := startLiteFS(t), newRig(t)
-	l, o := newSide(t, bare, bare.lower), newSide(t, fenced, fenced.mount)
-	end := time.Now().Add(differentialTime())
-	scripts, calls := 0, 0
-	property := func(rt *rapid.T) {
-		script := genScript().Draw(rt, "script")
-		if time.Now().After(end) && !rt.Failed() && scripts > 0 {
-			return
+	return &pair{newSide(t, bare, bare.lower), newSide(t, fenced, fenced.mount)}
+}
+
+// play runs a script on both sides. It returns an error at the first answer
+// that differs without a reason, and the differences that have one.
+func (p *pair) play(prefix string, script []call) (seen []*difference, err error) {
+	defer p.theirs.clean(prefix)
+	defer p.ours.clean(prefix)
+	var trace []string
+	open, gone := opened{}, map[string]bool{}
+	for i, c := range script {
+		c.on = open[[2]int{c.who, c.Slot}]
+		if deadly(c) {
+			continue
 		}
-		scripts++
-		prefix := fmt.Sprintf("s%d-", scripts)
-		defer l.clean(prefix)
-		defer o.clean(prefix)
-		var trace []string
-		open, gone := opened{}, map[string]bool{}
-		for i, c := range script {
-			c.on = open[[2]int{c.who, c.Slot}]
-			if deadly(c) || c.Call == "lockw" && c.kind() != KindLock {
-				continue // LiteFS waits on NAME-lock only
-			}
-			calls++
-			theirs, ours := l.do(prefix, c), o.do(prefix, c)
-			c.on = open.follow(c, theirs.Errno == 0)
-			base, _ := parseName(c.on)
-			c.dropped, c.gone = gone[base], gone[base] || gone[c.on]
-			if c.Call == "unlink" && c.kind() == KindDatabase && theirs.Errno == 0 {
+		theirs, ours := p.theirs.do(prefix, c), p.ours.do(prefix, c)
+		c.on = open.follow(c, theirs.Errno == 0)
+		base, _ := parseName(c.on)
+		c.dropped, c.gone = gone[base], gone[base] || gone[c.on]
+		if c.Call == "unlink" && theirs.Errno == 0 {
+			gone[c.on] = true
+			if c.kind() == KindDatabase {
 				// LiteFS tells its kernel of the other files by a goroutine, for
 				// which nothing can wait (fuse/root_node.go, Remove).
 				time.Sleep(10 * time.Millisecond)
 			}
-			if c.Call == "unlink" && theirs.Errno == 0 {
-				gone[c.on] = true
-			}
-			trace = append(trace, fmt.Sprintf("%2d %v\n     -> %v", i, c, theirs))
-			same, ends := sameAnswer(c, theirs, ours)
-			if !same {
-				rt.Fatalf("the fenced mount answers otherwise:\n%s\nours -> %v", strings.Join(trace, "\n"), ours)
-			}
-			if ends {
-				return
-			}
+		}
+		trace = append(trace, fmt.Sprintf("%2d %v\n     -> %v", i, c, theirs))
+		d, same := judge(c, theirs, ours)
+		if !same {
+			return seen, fmt.Errorf("the fenced mount answers otherwise:\n%s\nours -> %v", strings.Join(trace, "\n"), ours)
+		}
+		if d != nil {
+			seen = append(seen, d)
+		}
+		if d != nil && d.ends || tookPart(c, theirs) {
+			break
 		}
 	}
-	for n := 0; time.Now().Before(end) && !t.Failed(); n++ {
+	return seen, nil
+}
+
+// judge says whether the answers are the same, or why they may not be.
+func judge(c call, theirs, ours *fileResult) (*difference, bool) {
+	if reflect.DeepEqual(theirs, ours) {
+		return nil, true
+	}
+	for i := range differences {
+		if d := &differences[i]; d.is(c, theirs, ours) {
+			return d, true
+		}
+	}
+	return nil, false
+}
+
+// tookPart reports a range lock of which LiteFS may have kept a part, where we
+// took nothing (the lock table has a row for it): from here the sides differ.
+func tookPart(c call, theirs *fileResult) bool {
+	return c.Call == "lock" && theirs.Errno == unix.EAGAIN && c.Len > 1
+}
+
+func TestDifferential(t *testing.T) {
+	p := newPair(t)
+	end := time.Now().Add(differentialTime())
+	scripts, calls, failed := 0, 0, false
+	property := func(rt *rapid.T) {
+		script := genScript().Draw(rt, "script")
+		if time.Now().After(end) && !failed {
+			return
+		}
+		scripts++
+		calls += len(script)
+		if _, err := p.play(fmt.Sprintf("s%d-", scripts), script); err != nil {
+			failed = true // from now on it shrinks, however late
+			rt.Fatal(err)
+		}
+	}
+	for n := 0; time.Now().Before(end) && !failed; n++ {
 		t.Run(fmt.Sprint(n), rapid.MakeCheck(property))
 	}
 	t.Logf("%d scripts, %d calls", scripts, calls)
 	require.Positive(t, calls)
-	for _, s := range []*side{l, o} {
-		select {
-		case <-s.rig.exit:
-			t.Error("LiteFS is gone")
-		default:
-		}
-	}
-	for _, s := range []*side{l, o} {
-		s.apps[0].kill()
-		s.apps[1].kill()
-	}
-	fenced.eventually(func() bool { return fenced.fs.Stats().LocksHeld == 0 }, "nothing stays locked")
+	p.theirs.rig.alive()
+	p.ours.rig.alive()
+	p.ours.apps[0].kill()
+	p.ours.apps[1].kill()
+	r := p.ours.rig
+	r.eventually(func() bool { return r.fs.Stats().LocksHeld == 0 }, "nothing stays locked")
 }
 
 // differentialTime is how long scripts are tried; FUSEFS_DIFFERENTIAL=10m
