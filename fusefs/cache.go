@@ -395,6 +395,9 @@ func (d *database) forgetSizes() {
 // may keep the answer. While somebody is cut off from reading that is never:
 // the kernel then asks before every read, which is where he is told.
 func (d *database) stat(k Kind, l *lowerFile) (st unix.Stat_t, seconds uint64, err error) {
+	if l == nil && d.orphaned.Load() {
+		return st, 0, unix.ESTALE
+	}
 	known := d.knownSize(k)
 	d.mu.Lock()
 	if k == KindDatabase {

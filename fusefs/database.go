@@ -55,6 +55,7 @@ type database struct {
 	txOpen    atomic.Bool   // WRITE or RESERVED is held
 	writeSeq  atomic.Uint64 // counts grants of WRITE
 	repairing atomic.Bool
+	orphaned  atomic.Bool // dropped below; another database may bear the name
 }
 
 // databaseTable holds the databases by name.
@@ -139,6 +140,9 @@ func (f *FS) locksHeld() (n int) {
 func (d *database) openFile() (*lowerFile, error) {
 	d.mu.Lock()
 	defer d.mu.Unlock()
+	if d.orphaned.Load() {
+		return nil, unix.ESTALE
+	}
 	if d.file != nil && !d.pinned() && d.dropped() {
 		d.retire(&d.file)
 	}

@@ -38,6 +38,7 @@ type rig struct {
 	exit  chan struct{}
 
 	confirm atomic.Pointer[func() error]
+	drops   atomic.Int64 // that tellDrops has passed on
 
 	mu    sync.Mutex
 	state policy.FenceState

@@ -35,6 +35,8 @@ type order struct {
 	Off  int64  `json:"off,omitempty"`
 	Len  int64  `json:"len,omitempty"`
 	Flag int    `json:"flag,omitempty"`
+
+	File *fileCall `json:"file,omitempty"`
 }
 
 type answer struct {
@@ -45,10 +47,13 @@ type answer struct {
 	Rows  [][]string `json:"rows,omitempty"`
 	Fd    int        `json:"fd,omitempty"`
 	Typ   int16      `json:"typ,omitempty"`
+
+	File *fileResult `json:"file,omitempty"`
 }
 
 func helperMain() {
 	conns := map[string]*sql.Conn{}
+	fileCalls.adopt()
 	in := bufio.NewScanner(os.Stdin)
 	in.Buffer(nil, 1<<20)
 	out := json.NewEncoder(os.Stdout)
@@ -56,6 +61,10 @@ func helperMain() {
 		var o order
 		if err := json.Unmarshal(in.Bytes(), &o); err != nil {
 			panic(err)
+		}
+		if o.Op == "reexec" {
+			_ = out.Encode(answer{})
+			panic(fileCalls.reexec())
 		}
 		_ = out.Encode(obey(conns, o))
 	}
@@ -81,6 +90,12 @@ func obey(conns map[string]*sql.Conn, o order) (a answer) {
 		case "close":
 			err = conns[o.Conn].Close()
 			delete(conns, o.Conn)
+			return err
+		case "file":
+			a.File = fileCalls.do(o.File)
+			return nil
+		case "thread", "fork", "child", "killchild":
+			a, err = otherActor(o)
 			return err
 		case "sysopen":
 			a.Fd, err = unix.Open(o.Arg, o.Flag, 0o666)
@@ -156,7 +171,14 @@ func startApp(t *testing.T) *app {
 	t.Helper()
 	self, err := os.Executable()
 	require.NoError(t, err)
-	a := &app{t: t, cmd: exec.Command(self), done: make(chan struct{})}
+	return startProgram(t, exec.Command(self))
+}
+
+// startProgram starts cmd, which is the test binary, as an application.
+func startProgram(t *testing.T, cmd *exec.Cmd) *app {
+	t.Helper()
+	a := &app{t: t, cmd: cmd, done: make(chan struct{})}
+	var err error
 	a.cmd.Env = append(os.Environ(), helperEnv+"=1")
 	a.cmd.Stderr = os.Stderr
 	a.in, err = a.cmd.StdinPipe()

@@ -19,6 +19,7 @@ type node struct {
 	name string
 	kind Kind
 	db   *database // of database, journal, wal and shm files; else nil
+	born uint64    // of a database: no drop up to this transaction was its own
 
 	lookups uint64  // guarded by nodeTable.mu
 	shm     *memory // of a -shm
@@ -54,7 +55,7 @@ func (t *nodeTable) lookup(name string, kind Kind, db *database, m *memory, fres
 	t.mu.Lock()
 	defer t.mu.Unlock()
 	n := t.byName[name]
-	if n == nil || fresh || n.shm != m {
+	if n == nil || fresh || n.shm != m || n.db != db {
 		t.last++
 		n = &node{id: t.last, name: name, kind: kind, db: db, shm: m}
 		t.byID[n.id], t.byName[name] = n, n
@@ -74,6 +75,34 @@ func (t *nodeTable) each(d *database, fn func(id uint64)) {
 			fn(id)
 		}
 	}
+}
+
+// lookupDatabase is lookup for the database file. txid is asked where the node
+// is new, before anything is opened through it.
+func (t *nodeTable) lookupDatabase(name string, db *database, fresh bool, txid func(string) uint64) *node {
+	t.mu.Lock()
+	n := t.byName[name]
+	known := n != nil && n.db == db && !fresh
+	t.mu.Unlock()
+	var born uint64
+	if !known {
+		born = txid(name)
+	}
+	n = t.lookup(name, KindDatabase, db, nil, fresh)
+	t.mu.Lock()
+	n.born = max(n.born, born)
+	t.mu.Unlock()
+	return n
+}
+
+// born is the transaction that the bearer of the name is younger than.
+func (t *nodeTable) born(name string) uint64 {
+	t.mu.Lock()
+	defer t.mu.Unlock()
+	if n := t.byName[name]; n != nil {
+		return n.born
+	}
+	return 0
 }
 
 // renew takes all names from their nodes, which live on under their ids.

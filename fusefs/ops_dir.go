@@ -2,6 +2,7 @@ package fusefs
 
 import (
 	"os"
+	"slices"
 	"sort"
 
 	"github.com/hanwen/go-fuse/v2/fuse"
@@ -40,7 +41,8 @@ func (f *FS) list() ([]entry, error) {
 		}
 	}
 	for _, d := range f.dbs.all() {
-		if d.hasSHM() != nil {
+		// As LiteFS, which lists nothing of a database without a page.
+		if d.hasSHM() != nil && slices.Contains(names, d.name) {
 			list = append(list, entry{name: d.name + "-shm", ino: ^uint64(0)})
 		}
 	}

@@ -67,11 +67,17 @@ func (f *FS) find(name string, out *fuse.Attr) (n *node, seconds uint64, err err
 	default:
 		st, err = f.statLower(name)
 	}
-	if err != nil {
+	if err == unix.ENOENT {
 		f.vanished(name, base, k)
+	}
+	if err != nil {
 		return nil, 0, err
 	}
-	n = f.nodes.lookup(name, k, f.databaseFor(base, k), m, false)
+	if k == KindDatabase {
+		n = f.nodes.lookupDatabase(name, f.databaseFor(base, k), false, f.txid)
+	} else {
+		n = f.nodes.lookup(name, k, f.databaseFor(base, k), m, false)
+	}
 	fillAttr(n, &st, out)
 	return n, seconds, nil
 }
@@ -116,12 +122,7 @@ func (f *FS) databaseFor(base string, k Kind) *database {
 func (f *FS) vanished(name, base string, k Kind) {
 	f.nodes.drop(name)
 	if k == KindDatabase {
-		d := f.dbs.get(base)
-		d.mu.Lock()
-		d.retire(&d.file)
-		d.retire(&d.pos)
-		d.sweep()
-		d.mu.Unlock()
+		f.dbs.orphan(base)
 	}
 }
 

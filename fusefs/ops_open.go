@@ -111,9 +111,14 @@ func (f *FS) create(name string, flags uint32, out *fuse.OpenOut) (*node, error)
 		return nil, err
 	}
 	defer f.gate.Leave(t)
-	if k == KindJournal {
-		d := f.dbs.get(base)
-		if err := f.mayJournal(d); err != nil {
+	switch k {
+	case KindPos, KindLock:
+		// LiteFS answers ENOSYS. Its kernel would remember that, try MKNOD (EIO)
+		// and create no file there ever again (linux fs/fuse/dir.c, no_create):
+		// one such name, and no journal can be made. So it is never asked.
+		return nil, unix.EIO
+	case KindJournal:
+		if err := f.mayJournal(f.dbs.get(base)); err != nil {
 			return nil, err
 		}
 	}
@@ -121,7 +126,9 @@ func (f *FS) create(name string, flags uint32, out *fuse.OpenOut) (*node, error)
 }
 
 func (f *FS) createSHM(name, base string, out *fuse.OpenOut) (*node, error) {
-	if _, err := f.statLower(base); err != nil {
+	// LiteFS has -pos exactly for what it takes for a database, the dropped ones
+	// among them (fuse/root_node.go, lookupDBNode).
+	if _, err := f.statLower(base + "-pos"); err != nil {
 		return nil, err
 	}
 	d := f.dbs.get(base)
@@ -150,14 +157,19 @@ func (f *FS) createLower(name, base string, k Kind, flags uint32, out *fuse.Open
 		return nil, err
 	}
 	d := f.databaseFor(base, k)
+	var n *node
 	if k == KindDatabase {
 		d.created(l)
-	} else if known := d.knownSize(k); known != nil && made {
+		n = f.nodes.lookupDatabase(name, d, true, f.txid)
+	} else {
+		n = f.nodes.lookup(name, k, d, nil, true)
+	}
+	if known := d.knownSize(k); known != nil && made {
 		known.set(0)
 	} else if known != nil {
 		known.forget()
 	}
-	h := f.files.add(&handle{node: f.nodes.lookup(name, k, d, nil, true), lower: l})
+	h := f.files.add(&handle{node: n, lower: l})
 	out.Fh = h.id
 	out.OpenFlags = fuse.FOPEN_DIRECT_IO
 	if k == KindDatabase {

@@ -8,7 +8,8 @@ import (
 // policy.strategy suspend: while fenced, writers are held for a bounded time
 // instead of being refused, in case the gate opens again soon. Only lock
 // requests and writes are held: a CREATE or UNLINK that waits would keep the
-// directory's lock, and with it every reader. Whoever is held has no ticket and
+// directory's lock, and with it every reader; and a write of the database file
+// comes out of the page cache, where others may wait for it. Whoever is held has no ticket and
 // holds neither mu nor walMu, so fencing waits for nobody; afterwards it goes
 // the way of every other request, which admits or refuses it.
 
@@ -16,22 +17,22 @@ import (
 // application was interrupted.
 func (f *FS) suspendWrite(cancel <-chan struct{}, h *handle, owner uint64) error {
 	k, d := h.node.kind, h.node.db
-	if f.cfg.Suspend == 0 || k != KindDatabase && k != KindJournal && k != KindWAL {
+	if f.cfg.Suspend == 0 || k != KindJournal && k != KindWAL {
 		return nil
 	}
-	return d.suspend(cancel, k, func() bool { return d.cut(owner).writes || d.cutWriter() || d.rollsBack(owner, k) })
+	return d.suspend(cancel, k, func() bool { return d.cut(owner, 0).writes || d.cutWriter() || d.rollsBack(owner, k) })
 }
 
 // suspendLock holds a lock request by which a write transaction begins.
 func (d *database) suspendLock(cancel <-chan struct{}, r request) error {
-	if d.fs.cfg.Suspend == 0 || r.typ != exclusive || len(r.slots) == 0 {
+	if d.fs.cfg.Suspend == 0 || r.typ != exclusive || r.slots == noSlots {
 		return nil
 	}
 	k := KindDatabase
-	if r.slots[0].inSHM() {
+	if r.shm {
 		k = KindSHM
 	}
-	return d.suspend(cancel, k, func() bool { return d.cut(r.owner).any() || !d.beginsWrite(r) })
+	return d.suspend(cancel, k, func() bool { return d.cut(r.owner, 0).any() || !d.beginsWrite(r) })
 }
 
 // suspend waits while the mount is fenced, until the gate admits again, the
@@ -75,7 +76,10 @@ func (d *database) suspend(cancel <-chan struct{}, k Kind, pass func() bool) err
 func (d *database) beginsWrite(r request) bool {
 	d.mu.Lock()
 	defer d.mu.Unlock()
-	for _, s := range r.slots {
+	for s := range slots {
+		if !r.slots.has(s) {
+			continue
+		}
 		if h := d.table.get(s, r.owner); h != nil && h.typ == exclusive {
 			continue
 		}
