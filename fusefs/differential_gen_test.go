@@ -41,8 +41,7 @@ func (c call) String() string {
 // GoString keeps rapid from printing pages.
 func (c call) GoString() string { return c.String() }
 
-// The second database has an odd name. Not UTF-8 it may not be: LiteFS's
-// metrics panic, and a LiteFS with such a directory cannot start again.
+// The second database has an odd name; but orders are JSON, so it is UTF-8.
 const (
 	nameA = "a"
 	nameB = "b c\n\u00e9"
