@@ -37,6 +37,8 @@ type cacheState struct {
 type knownSize struct {
 	n   atomic.Int64  // size, or one of the two below
 	gen atomic.Uint64 // counts changes, to tell that an answer from below is out of date
+
+	last atomic.Int64 // size when it was last known
 }
 
 const (
@@ -70,6 +72,7 @@ func (k *knownSize) setAbsent() {
 // wrote records a write that ends at end.
 func (k *knownSize) wrote(end int64) {
 	k.gen.Add(1)
+	raise(&k.last, end)
 	for {
 		n := k.n.Load()
 		if n == sizeUnknown || n == sizeAbsent || n-1 >= end || k.n.CompareAndSwap(n, end+1) {
@@ -396,7 +399,9 @@ func (d *database) forgetSizes() {
 // the kernel then asks before every read, which is where he is told.
 func (d *database) stat(k Kind, l *lowerFile) (st unix.Stat_t, seconds uint64, err error) {
 	if l == nil && d.orphaned.Load() {
-		return st, 0, unix.ESTALE
+		// By name, as LiteFS does, whosoever it is by now.
+		st, err = d.fs.statLower(d.name + k.suffix())
+		return st, 0, err
 	}
 	known := d.knownSize(k)
 	d.mu.Lock()
@@ -424,7 +429,15 @@ func (d *database) stat(k Kind, l *lowerFile) (st unix.Stat_t, seconds uint64, e
 	} else {
 		st, err = d.fs.statLower(d.name + k.suffix())
 	}
-	if k == KindDatabase {
+	switch {
+	case k != KindDatabase:
+	case err == unix.ENOENT && l != nil:
+		// Dropped. The kernel asks before every read, and who has it open may
+		// read on (LiteFS stats by name even then).
+		st, err = bumped(d.fs.statOf(known.last.Load()), bump), nil
+		return st, 0, nil
+	case err == nil:
+		known.last.Store(st.Size)
 		st = bumped(st, bump)
 	}
 	if !pinned || err != nil && err != unix.ENOENT {

@@ -53,6 +53,7 @@ type database struct {
 	// nothing. A transaction must not span two grants.
 	txEpoch   atomic.Uint64
 	txOpen    atomic.Bool   // WRITE or RESERVED is held
+	txOwner   atomic.Uint64 // by this lock owner
 	writeSeq  atomic.Uint64 // counts grants of WRITE
 	repairing atomic.Bool
 	orphaned  atomic.Bool // dropped below; another database may bear the name

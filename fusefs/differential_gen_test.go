@@ -102,7 +102,7 @@ func genCall() *rapid.Generator[call] {
 				unix.O_RDONLY, unix.O_WRONLY, unix.O_RDWR, unix.O_RDWR | unix.O_CREAT, unix.O_RDWR | unix.O_CREAT,
 				unix.O_RDWR | unix.O_CREAT | unix.O_EXCL, unix.O_RDWR | unix.O_CREAT | unix.O_TRUNC, unix.O_WRONLY | unix.O_TRUNC,
 				unix.O_WRONLY | unix.O_APPEND, unix.O_RDONLY | unix.O_DIRECTORY, unix.O_RDONLY | unix.O_CREAT, unix.O_RDWR | unix.O_NOFOLLOW,
-				unix.O_TMPFILE | unix.O_RDWR,
+				unix.O_TMPFILE | unix.O_RDWR, unix.O_RDWR | unix.O_SYNC,
 			}).Draw(rt, "flags")
 		case 3, 4:
 			genFd(rt, &c)

@@ -122,6 +122,9 @@ type pair struct {
 
 func newPair(t *testing.T) *pair {
 	bare, fenced := startLiteFS(t), newRig(t)
+	// Within a transaction the error of a write is told late, at the commit point
+	// at the latest. What that is, not when, is compared here.
+	fenced.fs.hooks.inOrder.Store(true)
 	return &pair{theirs: newSide(t, bare, bare.lower), ours: newSide(t, fenced, fenced.mount)}
 }
 
@@ -130,6 +133,7 @@ func newPair(t *testing.T) *pair {
 func newReplicaPair(t *testing.T) (*pair, *rig) {
 	p := newRig(t)
 	bare, fenced := startNode(t, p.url), newReplica(p)
+	fenced.fs.hooks.inOrder.Store(true)
 	fenced.setState(policy.FenceState{})
 	require.NoError(t, fenced.gate.Open(1, forever))
 	return &pair{theirs: newSide(t, bare, bare.lower), ours: newSide(t, fenced, fenced.mount), replicas: true}, p

@@ -60,6 +60,8 @@ const confirmSlack = 2 * time.Second
 type testHooks struct {
 	afterCommitFrame hook // the commit frame is written, not published
 	afterPublish     hook // LiteFS has it, the second look is to come
+
+	inOrder atomic.Bool // every write waits for LiteFS's answer, as on LiteFS itself
 }
 
 type hook struct {

@@ -71,6 +71,9 @@ func (d *database) holdReaders() (free func()) {
 func (d *database) tryLock(r request) error {
 	d.mu.Lock()
 	defer d.mu.Unlock()
+	if d.orphaned.Load() {
+		return syscall.EBADF
+	}
 	for s := range slots {
 		if !r.slots.has(s) {
 			continue
@@ -200,6 +203,7 @@ func (d *database) record(r request) {
 		}
 		if r.typ == exclusive && (s == slotWrite || s == slotReserved) {
 			d.txEpoch.Store(0)
+			d.txOwner.Store(r.owner)
 			d.txOpen.Store(true)
 			if s == slotWrite {
 				d.writeSeq.Add(1)
@@ -388,6 +392,9 @@ func (d *database) unlockFailed(err error) {
 func (d *database) query(r request) (s slot, typ lockType, pid uint32, err error) {
 	d.mu.Lock()
 	defer d.mu.Unlock()
+	if d.orphaned.Load() {
+		return 0, unlocked, 0, syscall.EBADF
+	}
 	for s := range slots {
 		if r.slots.has(s) {
 			if at, h := d.table.conflict(s, r.owner, r.typ); h != nil {

@@ -103,6 +103,9 @@ func (f *rawFS) Write(cancel <-chan struct{}, in *fuse.WriteIn, data []byte) (ui
 	default:
 		n, err = f.write(h, owner, in.Pid, data, int64(in.Offset))
 	}
+	if err == nil && in.Flags&unix.O_DSYNC != 0 {
+		err = h.sync()
+	}
 	return uint32(n), f.status(err)
 }
 
@@ -139,7 +142,7 @@ func (f *FS) writeBelow(t Ticket, h *handle, owner uint64, task uint32, data []b
 		return false, err
 	}
 	commits := k == KindJournal && commitsJournal(data, off)
-	if k == KindJournal && !commits {
+	if k == KindJournal && !commits && d.inTx(owner) {
 		return d.later(lowerWrite{file: h.lower, off: off, ticket: t, kind: k}, data)
 	}
 	if k == KindDatabase && d.writes(data, off) && f.still(t) {
@@ -174,7 +177,13 @@ func (d *database) writes(data []byte, off int64) bool {
 	if off == 0 && len(data) >= 100 {
 		d.mode.Store(int32(modeOf(data[18])))
 	}
-	return rollback && d.txOpen.Load()
+	return rollback && d.inTx(0)
+}
+
+// inTx reports whether owner has a write transaction open; 0 = somebody. Only
+// then is there a commit point that will ask what became of a write.
+func (d *database) inTx(owner uint64) bool {
+	return d.txOpen.Load() && !d.fs.hooks.inOrder.Load() && (owner == 0 || d.txOwner.Load() == owner)
 }
 
 // later hands a write to the pipe.
@@ -264,13 +273,17 @@ func (f *rawFS) Fsync(cancel <-chan struct{}, in *fuse.FsyncIn) fuse.Status {
 	if h == nil || h.lower == nil {
 		return fuse.OK // our -shm is memory
 	}
+	return f.status(h.sync())
+}
+
+func (h *handle) sync() error {
 	if d := h.node.db; d != nil {
 		if err := d.pipe.finish(); err != nil {
-			return f.status(err)
+			return err
 		}
 	}
 	_, err := retry(func() (int, error) { return 0, unix.Fsync(h.lower.fd) })
-	return f.status(err)
+	return err
 }
 
 // SetAttr truncates; modes, owners and times go the way of LiteFS, which
@@ -334,6 +347,9 @@ func (f *FS) truncate(n *node, in *fuse.SetAttrIn, size int64, t Ticket) error {
 	switch {
 	case n.kind == KindDatabase || n.kind == KindWAL:
 		n.db.knownSize(n.kind).forget()
+		if err == nil {
+			n.db.knownSize(n.kind).last.Store(size)
+		}
 	case err == nil && n.kind == KindJournal && size == 0:
 		n.db.knownSize(n.kind).forget()
 		n.db.committedJournal()

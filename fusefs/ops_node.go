@@ -141,6 +141,9 @@ func (f *rawFS) GetAttr(cancel <-chan struct{}, in *fuse.GetAttrIn, out *fuse.At
 		return f.status(errCut) // the kernel asks on behalf of a read
 	}
 	seconds, err := f.attr(n, h, &out.Attr)
+	if err == unix.ENOENT && h == nil && n.kind == KindDatabase {
+		f.vanished(n.name, n.name, n.kind)
+	}
 	out.AttrValid = seconds
 	if n.kind == KindRoot {
 		out.AttrValid = entryKept // every component of every path is looked at

@@ -32,6 +32,12 @@ func (f *FS) open(n *node, flags uint32, out *fuse.OpenOut) error {
 		return f.openSHM(n, out)
 	case KindDatabase:
 		l, err := n.db.openFile()
+		if err == unix.ENOENT {
+			// Dropped below, and the kernel still knows the name. At ESTALE it
+			// looks again (linux fs/namei.c, do_filp_open), and may create.
+			f.vanished(n.name, n.name, n.kind)
+			return unix.ESTALE
+		}
 		if err != nil {
 			return err
 		}

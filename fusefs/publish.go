@@ -45,7 +45,8 @@ func (d *database) writeFrames(t Ticket, h *handle, owner uint64, data []byte, o
 	if d.wal.pageSize == 0 && off > 0 {
 		d.readPageSize(h)
 	}
-	if !d.wal.note(off, data) {
+	ask := d.wal.note(off, data)
+	if !ask && d.inTx(owner) {
 		return d.later(lowerWrite{file: h.lower, off: off, ticket: t, kind: KindWAL}, data)
 	}
 	if err := d.pipe.finish(); err != nil {
@@ -59,7 +60,7 @@ func (d *database) writeFrames(t Ticket, h *handle, owner uint64, data []byte, o
 	}
 	err = writeAll(h.lower.fd, data, off)
 	d.cache.wal.wrote(off + int64(len(data)))
-	if err != nil {
+	if err != nil || !ask {
 		return false, err
 	}
 	return false, d.publish(t, h)

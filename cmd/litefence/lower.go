@@ -165,3 +165,25 @@ func (d *daemon) watchLower() <-chan struct{} {
 	}()
 	return dead
 }
+
+// followDrops tells the mount of databases that LiteFS drops: where one is made
+// anew under the same name at once, LiteFS's mount shows no difference.
+func (d *daemon) followDrops() {
+	ctx, cancel := context.WithCancel(context.Background())
+	done := make(chan struct{})
+	go func() {
+		defer close(done)
+		for ctx.Err() == nil {
+			err := d.client.Drops(ctx, d.fs.Dropped)
+			d.log.Debug("LiteFS's events have ended", "err", err)
+			select {
+			case <-ctx.Done():
+			case <-time.After(lowerTick):
+			}
+		}
+	}()
+	d.defers(func(context.Context) {
+		cancel()
+		<-done
+	})
+}

@@ -171,6 +171,7 @@ func (d *daemon) start(ctx context.Context) error {
 		return err
 	}
 	d.defers(func(ctx context.Context) { d.logged("unmount", d.fs.Unmount(ctx)) })
+	d.followDrops()
 
 	// From here on the way down begins with the gate: drain, key, leadership.
 	d.defers(d.node.StepDown)

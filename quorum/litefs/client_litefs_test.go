@@ -51,6 +51,41 @@ func TestClientOfLiteFS(t *testing.T) {
 	require.Error(t, err, "no LiteFS is no empty position")
 }
 
+func TestDropsAreTold(t *testing.T) {
+	noLeaks(t)
+	l := newPrimary(t)
+	l.sql("other", "CREATE TABLE t(x); INSERT INTO t VALUES (1)")
+	ctx, cancel := context.WithCancel(t.Context())
+	defer cancel()
+	type drop struct {
+		db   string
+		txid uint64
+	}
+	drops, ended := make(chan drop, 10), make(chan error, 1)
+	go func() { ended <- l.client.Drops(ctx, func(db string, txid uint64) { drops <- drop{db, txid} }) }()
+	// The stream has no sign that it has begun: what is dropped until it is told.
+	var got drop
+	require.Eventually(t, func() bool {
+		l.sql("again", "CREATE TABLE t(x)")
+		require.NoError(t, os.Remove(filepath.Join(l.mnt(), "again")))
+		select {
+		case got = <-drops:
+			return true
+		case <-time.After(50 * time.Millisecond):
+			return false
+		}
+	}, 20*time.Second, time.Millisecond)
+	require.Equal(t, "again", got.db)
+	require.Greater(t, got.txid, uint64(1))
+	require.NoError(t, os.Remove(filepath.Join(l.mnt(), "other")))
+	for got.db != "other" {
+		got = <-drops
+	}
+	require.EqualValues(t, 3, got.txid, "CREATE, INSERT and the drop")
+	cancel()
+	require.Error(t, <-ended)
+}
+
 func TestHaltRepairsAHotJournal(t *testing.T) {
 	noLeaks(t)
 	l := newPrimary(t)
