@@ -63,7 +63,15 @@ func TestTortureCheckerDetects(t *testing.T) {
 		"acknowledged while fenced": func(h *history, have map[string]row, seq *int) { h.fenced = []span{{69, 81}} },
 		"no writer may get":         func(h *history, have map[string]row, seq *int) { h.attempts[1].reply.Code = 11 },
 		"no reader may get":         func(h *history, have map[string]row, seq *int) { h.cuts = nil },
-		"sum is off":                func(h *history, have map[string]row, seq *int) { h.looks[0].bad = "sum is off" },
+		"(code 778, errno 0, at statement 0: x): an error that no reader": func(h *history, have map[string]row, seq *int) {
+			h.mode = "DELETE"
+			h.attempts[1].reply, h.attempts[4].reply = nil, nil
+			h.looks[4].reply = &reply{Code: 778, Err: "x"} // while the gate was open all the time
+		},
+		"(code 11, errno 0, at statement 0: x): an error that no reader": func(h *history, have map[string]row, seq *int) {
+			h.looks[5].reply = &reply{Code: 11, Err: "x"} // cut off, and told that the database is malformed
+		},
+		"sum is off": func(h *history, have map[string]row, seq *int) { h.looks[0].bad = "sum is off" },
 		"3 had been acknowledged before": func(h *history, have map[string]row, seq *int) {
 			h.looks[2].seq = 2
 		},

@@ -57,6 +57,7 @@ type history struct {
 	attempts []*attempt
 	looks    []*look
 	fenced   []span // the fence had engaged and settled, and the gate was not opened yet
+	shut     []span // the gate was shut, or about to be, for a part of it
 	cuts     []span // open read transactions may have been cut off (Quiesce)
 	problems []string
 }
@@ -184,9 +185,12 @@ func checkSequence(have map[string]row, seq int, say sayer) {
 
 // checkErrors: what an application may be told. BUSY always. A writer that the
 // fence refuses gets CANTOPEN (the journal) or IOERR on a write, a truncation
-// or the unlink. Nothing else: not CORRUPT, not PROTOCOL, not READONLY, which
-// would stick to the connection. A reader gets BUSY and nothing else, unless a
-// change of role cut its transaction off, which is EIO.
+// or the unlink, or on the fsync by which it begins to roll a hot journal back,
+// when the fence has cut it off there and LiteFS has taken the journal away.
+// Nothing else: not CORRUPT, not PROTOCOL, not READONLY, which would stick to
+// the connection. A reader gets BUSY, with two exceptions: IOERR where a change
+// of role cut its transaction off, and in rollback modes a refused write where
+// the fence engaged just when it rolled a dead writer's journal back.
 func (h *history) checkErrors(say sayer) {
 	for _, a := range h.attempts {
 		if a.reply != nil && !a.reply.ok() && !writerMayGet(a.reply) && !h.wasCut(a.span, a.reply) {
@@ -197,7 +201,7 @@ func (h *history) checkErrors(say sayer) {
 		if l.bad != "" {
 			say("%s: %s", l, l.bad)
 		}
-		if l.reply != nil && !l.reply.ok() && l.reply.primary() != int(sqlite3.ErrBusy) && !h.wasCut(l.span, l.reply) {
+		if l.reply != nil && !l.reply.ok() && !h.readerMayGet(l) {
 			say("%s: an error that no reader may get", l)
 		}
 	}
@@ -205,12 +209,19 @@ func (h *history) checkErrors(say sayer) {
 
 func writerMayGet(r *reply) bool {
 	switch sqlite3.ErrNoExtended(r.Code) {
-	case sqlite3.ErrIoErrWrite, sqlite3.ErrIoErrTruncate, sqlite3.ErrIoErrDelete,
+	case sqlite3.ErrIoErrWrite, sqlite3.ErrIoErrTruncate, sqlite3.ErrIoErrDelete, sqlite3.ErrIoErrFsync,
 		sqlite3.ErrNoExtended(sqlite3.ErrIoErr): // the shell tells the primary code only
 		return true
 	}
 	p := r.primary()
 	return p == int(sqlite3.ErrBusy) || p == int(sqlite3.ErrCantOpen)
+}
+
+func (h *history) readerMayGet(l *look) bool {
+	if l.reply.primary() == int(sqlite3.ErrBusy) || h.wasCut(l.span, l.reply) {
+		return true
+	}
+	return h.mode != "WAL" && l.on == onPrimary && writerMayGet(l.reply) && slices.ContainsFunc(h.shut, l.overlaps)
 }
 
 func (h *history) wasCut(s span, r *reply) bool {

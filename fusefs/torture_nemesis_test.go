@@ -18,8 +18,9 @@ import (
 func (x *torture) nemesis(i int) {
 	rng := x.rng(i)
 	for x.running() {
-		x.sleep(rng, 150*time.Millisecond)
+		x.sleep(rng, []time.Duration{20, 150, 600}[rng.IntN(3)]*time.Millisecond)
 		x.doubts.Store(int64(rng.IntN(2) * 20))
+		start := monotonic()
 		switch n := rng.IntN(10); {
 		case n < 5:
 			x.fenceFor(rng, rng.IntN(3) == 0)
@@ -31,7 +32,11 @@ func (x *torture) nemesis(i int) {
 			x.changeOfRole(rng)
 		default:
 			x.haltHeldBack()
+			start = monotonic()
 		}
+		x.hist.mu.Lock()
+		x.hist.shut = append(x.hist.shut, span{start, monotonic()})
+		x.hist.mu.Unlock()
 		x.alive()
 	}
 	x.doubts.Store(0)
@@ -218,39 +223,5 @@ func (x *torture) confirm(rng *rand.Rand) func() error {
 			return errors.New("planted: no majority")
 		}
 		return nil
-	}
-}
-
-// report prints what was done, and fails where a torture was none.
-func (x *torture) report(rows, seq int) {
-	t, by, outcomes := x.t, map[string]int{}, map[outcome]int{}
-	for _, a := range x.hist.attempts {
-		o := x.hist.outcomeOf(a)
-		outcomes[o]++
-		by[a.who[len("writer "):len("writer ")+1]+" "+o.String()]++
-		if a.reply == nil {
-			by["killed"]++
-		}
-	}
-	reads := map[string]int{}
-	for _, l := range x.hist.looks {
-		switch {
-		case !l.reply.ok():
-			reads[fmt.Sprintf("%s, code %d", l.on, l.reply.Code)]++
-		default:
-			reads[l.on]++
-			if x.hist.whileFenced(l.span) {
-				reads[l.on+" while fenced"]++
-			}
-		}
-	}
-	t.Logf("%v; by writer %v; %d transactions there, %d numbered; reads %v; kills %d; %v; %+v",
-		outcomes, by, rows, seq, reads, x.kills.Load(), x.count, x.p.fs.Stats())
-	require.Positive(t, outcomes[acknowledged])
-	require.Positive(t, outcomes[refused])
-	require.Positive(t, x.kills.Load())
-	require.Positive(t, x.count["fences"])
-	for _, what := range []string{onPrimary, onReplica, onPrimary + " while fenced"} {
-		require.Positive(t, reads[what], "reads, %s", what)
 	}
 }

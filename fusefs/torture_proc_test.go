@@ -66,7 +66,8 @@ func startProc(kind string) (*proc, error) {
 	if kind == "python" {
 		p.cmd = exec.Command(python(), "-S", "testdata/worker.py")
 	}
-	p.cmd.Env = append(os.Environ(), workerEnv+"="+kind)
+	// The race detector sleeps for a second at the end of a process.
+	p.cmd.Env = append(os.Environ(), workerEnv+"="+kind, "GORACE=atexit_sleep_ms=0")
 	p.cmd.Stderr = os.Stderr
 	p.cmd.SysProcAttr = &syscall.SysProcAttr{Setpgid: true, Pdeathsig: syscall.SIGKILL}
 	if p.in, err = p.cmd.StdinPipe(); err != nil {

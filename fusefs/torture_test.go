@@ -84,6 +84,7 @@ func newTorture(t *testing.T, mode string, seed uint64) *torture {
 		for p := range x.procs {
 			p.kill()
 		}
+		x.autopsy()
 	})
 	return x
 }
@@ -198,6 +199,7 @@ func (x *torture) reader(i int, on string) {
 			if !x.running() || !x.read(rng, p, base, who, on) {
 				break
 			}
+			x.sleep(rng, 10*time.Millisecond) // or writers in rollback modes starve
 		}
 		p.kill()
 		x.ended(p)
