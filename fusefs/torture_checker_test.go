@@ -42,6 +42,10 @@ func TestTortureCheckerAccepts(t *testing.T) {
 	have["d"] = row{1, 2}
 	h.looks[2].seq = 2
 	require.Empty(t, h.check(have, 2))
+	h.mode, h.shut = "DELETE", []span{{85, 95}}
+	h.attempts[1].reply = nil
+	h.looks[4].reply = &reply{Code: 2570, Err: "x"} // rolled a journal back when the fence engaged
+	require.Empty(t, h.check(have, 2))
 }
 
 func TestTortureCheckerDetects(t *testing.T) {

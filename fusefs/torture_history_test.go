@@ -185,8 +185,9 @@ func checkSequence(have map[string]row, seq int, say sayer) {
 
 // checkErrors: what an application may be told. BUSY always. A writer that the
 // fence refuses gets CANTOPEN (the journal) or IOERR on a write, a truncation
-// or the unlink, or on the fsync by which it begins to roll a hot journal back,
-// when the fence has cut it off there and LiteFS has taken the journal away.
+// or the unlink, or on the fstat or fsync by which it begins to roll a hot
+// journal back, when the fence has cut it off there and LiteFS has taken the
+// journal away.
 // Nothing else: not CORRUPT, not PROTOCOL, not READONLY, which would stick to
 // the connection. A reader gets BUSY, with two exceptions: IOERR where a change
 // of role cut its transaction off, and in rollback modes a refused write where
@@ -209,7 +210,7 @@ func (h *history) checkErrors(say sayer) {
 
 func writerMayGet(r *reply) bool {
 	switch sqlite3.ErrNoExtended(r.Code) {
-	case sqlite3.ErrIoErrWrite, sqlite3.ErrIoErrTruncate, sqlite3.ErrIoErrDelete, sqlite3.ErrIoErrFsync,
+	case sqlite3.ErrIoErrWrite, sqlite3.ErrIoErrTruncate, sqlite3.ErrIoErrDelete, sqlite3.ErrIoErrFsync, sqlite3.ErrIoErrFstat,
 		sqlite3.ErrNoExtended(sqlite3.ErrIoErr): // the shell tells the primary code only
 		return true
 	}

@@ -44,10 +44,7 @@ func writeJob(rng *rand.Rand, a *attempt) []string {
 		stmts = []string{"BEGIN", "SELECT count(*) FROM inv"}
 	}
 	if counts {
-		from, to, d := rng.IntN(invRows), rng.IntN(invRows), rng.IntN(1000)
-		stmts = append(stmts, "UPDATE inv SET seq = seq + 1",
-			fmt.Sprintf("UPDATE inv SET bal = bal - %d WHERE k = %d", d, from),
-			fmt.Sprintf("UPDATE inv SET bal = bal + %d WHERE k = %d", d, to))
+		stmts = append(stmts, countOn(rng)...)
 	}
 	for part := range a.parts {
 		stmts = append(stmts, insert(rng, a, part, counts && part == 0))
@@ -58,6 +55,23 @@ func writeJob(rng *rand.Rand, a *attempt) []string {
 		return append(stmts, "ROLLBACK")
 	}
 	return append(stmts, "COMMIT")
+}
+
+// countOn takes the next number, in all rows of inv.
+func countOn(rng *rand.Rand) []string {
+	from, to, d := rng.IntN(invRows), rng.IntN(invRows), rng.IntN(1000)
+	return []string{"UPDATE inv SET seq = seq + 1",
+		fmt.Sprintf("UPDATE inv SET bal = bal - %d WHERE k = %d", d, from),
+		fmt.Sprintf("UPDATE inv SET bal = bal + %d WHERE k = %d", d, to)}
+}
+
+// countingJob makes a transaction that counts and inserts one row.
+func countingJob(rng *rand.Rand, a *attempt) []string {
+	a.parts = 1
+	stmts := append([]string{"BEGIN IMMEDIATE"}, countOn(rng)...)
+	stmts = append(stmts, insert(rng, a, 0, true), "COMMIT")
+	a.last = len(stmts) - 1
+	return stmts
 }
 
 func insert(rng *rand.Rand, a *attempt, part int, counts bool) string {
