@@ -37,6 +37,7 @@ func good() (*history, map[string]row, int) {
 
 func TestTortureCheckerAccepts(t *testing.T) {
 	h, have, seq := good()
+	ok := &reply{}
 	require.Empty(t, h.check(have, seq))
 	delete(have, "c") // in doubt, so it may be missing too
 	have["d"] = row{1, 2}
@@ -44,6 +45,7 @@ func TestTortureCheckerAccepts(t *testing.T) {
 	require.Empty(t, h.check(have, 2))
 	h.mode, h.shut = "DELETE", []span{{85, 95}}
 	h.attempts[1].reply = nil
+	h.ckpts = []*look{{reply: ok}, {reply: &reply{Code: 5, Err: "x"}}, {span: span{140, 151}, reply: &reply{Code: 266, Err: "x"}}}
 	h.looks[4].reply = &reply{Code: 2570, Err: "x"} // rolled a journal back when the fence engaged
 	require.Empty(t, h.check(have, 2))
 }
@@ -74,6 +76,9 @@ func TestTortureCheckerDetects(t *testing.T) {
 		},
 		"(code 11, errno 0, at statement 0: x): an error that no reader": func(h *history, have map[string]row, seq *int) {
 			h.looks[5].reply = &reply{Code: 11, Err: "x"} // cut off, and told that the database is malformed
+		},
+		"no checkpoint may get": func(h *history, have map[string]row, seq *int) {
+			h.ckpts = []*look{{span: span{20, 30}, reply: &reply{Code: 11, Err: "x"}}}
 		},
 		"sum is off": func(h *history, have map[string]row, seq *int) { h.looks[0].bad = "sum is off" },
 		"3 had been acknowledged before": func(h *history, have map[string]row, seq *int) {

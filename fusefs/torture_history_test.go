@@ -56,6 +56,7 @@ type history struct {
 	mode     string
 	attempts []*attempt
 	looks    []*look
+	ckpts    []*look
 	fenced   []span // the fence had engaged and settled, and the gate was not opened yet
 	shut     []span // the gate was shut, or about to be, for a part of it
 	cuts     []span // open read transactions may have been cut off (Quiesce)
@@ -72,6 +73,12 @@ func (h *history) look(l *look) {
 	h.mu.Lock()
 	defer h.mu.Unlock()
 	h.looks = append(h.looks, l)
+}
+
+func (h *history) checkpoint(l *look) {
+	h.mu.Lock()
+	defer h.mu.Unlock()
+	h.ckpts = append(h.ckpts, l)
 }
 
 func (h *history) accuse(format string, args ...any) {
@@ -196,6 +203,11 @@ func (h *history) checkErrors(say sayer) {
 	for _, a := range h.attempts {
 		if a.reply != nil && !a.reply.ok() && !writerMayGet(a.reply) && !h.wasCut(a.span, a.reply) {
 			say("%s: an error that no writer may get", a)
+		}
+	}
+	for _, l := range h.ckpts {
+		if !l.reply.ok() && !writerMayGet(l.reply) && l.reply.primary() != int(sqlite3.ErrLocked) && !h.wasCut(l.span, l.reply) {
+			say("%s: an error that no checkpoint may get", l)
 		}
 	}
 	for _, l := range h.looks {

@@ -17,7 +17,7 @@ import (
 // nemesis moves the gate until the time is over, and leaves it open.
 func (x *torture) nemesis(i int) {
 	rng := x.rng(i)
-	for x.running() {
+	for time.Now().Before(x.end) {
 		x.sleep(rng, []time.Duration{20, 150, 600}[rng.IntN(3)]*time.Millisecond)
 		x.doubts.Store(int64(rng.IntN(2) * 20))
 		start := monotonic()
@@ -40,6 +40,45 @@ func (x *torture) nemesis(i int) {
 		x.alive()
 	}
 	x.doubts.Store(0)
+}
+
+// finale fences once more, until every reader has read and a write has been
+// refused, and opens until writes have come back: so each run has had both,
+// however slow the machine was.
+func (x *torture) finale() {
+	over, from := x.shut(), monotonic()
+	x.p.eventually(func() bool {
+		reads, _, no := x.since(from)
+		return reads >= 4 && no >= 1
+	}, "reads go on while fenced, and writes are refused")
+	over()
+	x.open(forever)
+	from = monotonic()
+	x.p.eventually(func() bool {
+		reads, yes, _ := x.since(from)
+		return reads >= 4 && yes >= 3
+	}, "writes come back")
+}
+
+// since counts what has begun and ended since.
+func (x *torture) since(from int64) (reads, acknowledged, failed int) {
+	x.hist.mu.Lock()
+	defer x.hist.mu.Unlock()
+	for _, l := range x.hist.looks {
+		if l.on == onPrimary && l.start >= from && l.reply.ok() {
+			reads++
+		}
+	}
+	for _, a := range x.hist.attempts {
+		switch {
+		case a.reply == nil || a.abort || a.start < from:
+		case a.reply.ok():
+			acknowledged++
+		default:
+			failed++
+		}
+	}
+	return reads, acknowledged, failed
 }
 
 func (x *torture) did(what string, n int) {

@@ -4,7 +4,6 @@ import (
 	"fmt"
 	"math/rand/v2"
 	"os"
-	"slices"
 	"strconv"
 	"sync"
 	"sync/atomic"
@@ -96,6 +95,8 @@ func (x *torture) rng(i int) *rand.Rand { return rand.New(rand.NewPCG(x.seed, ui
 func (x *torture) run(d time.Duration) {
 	x.end = time.Now().Add(d)
 	var wg sync.WaitGroup
+	defer wg.Wait()
+	defer x.stop.Store(true) // also where a requirement fails
 	for i := range writers {
 		wg.Go(func() { x.writer(i) })
 	}
@@ -105,12 +106,13 @@ func (x *torture) run(d time.Duration) {
 	wg.Go(func() { x.checkpointer(200) })
 	wg.Go(func() { x.halter(300) })
 	x.nemesis(400)
+	x.finale()
 	x.stop.Store(true)
 	wg.Wait()
 	x.verify()
 }
 
-func (x *torture) running() bool { return time.Now().Before(x.end) && !x.stop.Load() }
+func (x *torture) running() bool { return !x.stop.Load() }
 
 func (x *torture) start(kind string) *proc {
 	p, err := startProc(kind)
@@ -164,7 +166,7 @@ func (x *torture) write(rng *rand.Rand, p *proc, j job, who, id string) bool {
 	a := &attempt{id: id, who: who}
 	j.Stmts = writeJob(rng, a)
 	x.hist.attempt(a)
-	if rng.IntN(20) == 0 {
+	if rng.IntN(20) == 0 || x.kills.Load() == 0 {
 		x.kills.Add(1)
 		timer := time.AfterFunc(time.Duration(rng.IntN(30_000))*time.Microsecond, p.strike)
 		defer timer.Stop()
@@ -230,8 +232,7 @@ func (x *torture) read(rng *rand.Rand, p *proc, j job, who, on string) bool {
 	return true
 }
 
-// checkpointer runs checkpoints of every kind; BUSY and a refused write are
-// theirs to get.
+// checkpointer runs checkpoints of every kind.
 func (x *torture) checkpointer(i int) {
 	if x.mode != "WAL" {
 		return
@@ -245,14 +246,15 @@ func (x *torture) checkpointer(i int) {
 	defer p.finish()
 	for x.running() {
 		kind := pick(rng, "PASSIVE", "FULL", "RESTART", "TRUNCATE")
-		r, err := p.do(job{DB: x.p.path("db"), Busy: rng.IntN(500), Stmts: []string{"PRAGMA wal_checkpoint(" + kind + ")"}, Keep: rng.IntN(4) > 0})
-		if err != nil || r == nil {
-			x.hist.accuse("wal_checkpoint(%s): %v %v", kind, r, err)
+		l := &look{span: span{start: monotonic()}, who: "wal_checkpoint(" + kind + ")"}
+		var err error
+		l.reply, err = p.do(job{DB: x.p.path("db"), Busy: rng.IntN(500), Stmts: []string{"PRAGMA wal_checkpoint(" + kind + ")"}, Keep: rng.IntN(4) > 0})
+		l.end = monotonic()
+		if err != nil || l.reply == nil {
+			x.hist.accuse("%s: the application is gone: %v", l, err)
 			return
 		}
-		if !r.ok() && !writerMayGet(r) && !slices.Contains([]int{6}, r.primary()) { // LOCKED
-			x.hist.accuse("wal_checkpoint(%s): %v", kind, r)
-		}
+		x.hist.checkpoint(l)
 		x.sleep(rng, 100*time.Millisecond)
 	}
 }
