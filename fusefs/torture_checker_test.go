@@ -77,6 +77,9 @@ func TestTortureCheckerDetects(t *testing.T) {
 		"(code 11, errno 0, at statement 0: x): an error that no reader": func(h *history, have map[string]row, seq *int) {
 			h.looks[5].reply = &reply{Code: 11, Err: "x"} // cut off, and told that the database is malformed
 		},
+		"a by  [10..20] (code 266": func(h *history, have map[string]row, seq *int) {
+			h.attempts[0].reply = &reply{Code: 266, Err: "x"} // with the gate open all the time
+		},
 		"no checkpoint may get": func(h *history, have map[string]row, seq *int) {
 			h.ckpts = []*look{{span: span{20, 30}, reply: &reply{Code: 11, Err: "x"}}}
 		},

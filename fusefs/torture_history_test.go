@@ -191,22 +191,22 @@ func checkSequence(have map[string]row, seq int, say sayer) {
 }
 
 // checkErrors: what an application may be told. BUSY always. A writer that the
-// fence refuses gets CANTOPEN (the journal) or IOERR on a write, a truncation
-// or the unlink, or on the fstat or fsync by which it begins to roll a hot
-// journal back, when the fence has cut it off there and LiteFS has taken the
-// journal away.
-// Nothing else: not CORRUPT, not PROTOCOL, not READONLY, which would stick to
-// the connection. A reader gets BUSY, with two exceptions: IOERR where a change
-// of role cut its transaction off, and in rollback modes a refused write where
-// the fence engaged just when it rolled a dead writer's journal back.
+// fence refuses gets CANTOPEN (the journal) or IOERR; with the gate open all
+// the time only a commit in doubt is left, which is IOERR at the write, the
+// truncation or the unlink that commits. Nothing else: not CORRUPT, not
+// PROTOCOL, not READONLY, which would stick to the connection. A reader gets
+// BUSY, with two exceptions, both IOERR: a change of role cut its transaction
+// off, or, in rollback modes, it was rolling a dead writer's journal back when
+// the fence engaged: its writes are refused, and LiteFS takes the journal away
+// from under its fstat, fsync or unlink.
 func (h *history) checkErrors(say sayer) {
 	for _, a := range h.attempts {
-		if a.reply != nil && !a.reply.ok() && !writerMayGet(a.reply) && !h.wasCut(a.span, a.reply) {
+		if a.reply != nil && !a.reply.ok() && !h.writerMayGet(a.span, a.reply) {
 			say("%s: an error that no writer may get", a)
 		}
 	}
 	for _, l := range h.ckpts {
-		if !l.reply.ok() && !writerMayGet(l.reply) && l.reply.primary() != int(sqlite3.ErrLocked) && !h.wasCut(l.span, l.reply) {
+		if !l.reply.ok() && !h.writerMayGet(l.span, l.reply) && l.reply.primary() != int(sqlite3.ErrLocked) {
 			say("%s: an error that no checkpoint may get", l)
 		}
 	}
@@ -220,25 +220,24 @@ func (h *history) checkErrors(say sayer) {
 	}
 }
 
-func writerMayGet(r *reply) bool {
+func (h *history) writerMayGet(s span, r *reply) bool {
 	switch sqlite3.ErrNoExtended(r.Code) {
-	case sqlite3.ErrIoErrWrite, sqlite3.ErrIoErrTruncate, sqlite3.ErrIoErrDelete, sqlite3.ErrIoErrFsync, sqlite3.ErrIoErrFstat,
+	case sqlite3.ErrIoErrWrite, sqlite3.ErrIoErrTruncate, sqlite3.ErrIoErrDelete,
 		sqlite3.ErrNoExtended(sqlite3.ErrIoErr): // the shell tells the primary code only
 		return true
 	}
 	p := r.primary()
-	return p == int(sqlite3.ErrBusy) || p == int(sqlite3.ErrCantOpen)
+	return p == int(sqlite3.ErrBusy) || p == int(sqlite3.ErrCantOpen) || cutOff(s, r, h.shut) || cutOff(s, r, h.cuts)
 }
 
 func (h *history) readerMayGet(l *look) bool {
-	if l.reply.primary() == int(sqlite3.ErrBusy) || h.wasCut(l.span, l.reply) {
-		return true
-	}
-	return h.mode != "WAL" && l.on == onPrimary && writerMayGet(l.reply) && slices.ContainsFunc(h.shut, l.overlaps)
+	return l.reply.primary() == int(sqlite3.ErrBusy) || cutOff(l.span, l.reply, h.cuts) ||
+		h.mode != "WAL" && l.on == onPrimary && cutOff(l.span, l.reply, h.shut)
 }
 
-func (h *history) wasCut(s span, r *reply) bool {
-	return r.primary() == int(sqlite3.ErrIoErr) && slices.ContainsFunc(h.cuts, s.overlaps)
+// cutOff reports an IOERR during one of the times given.
+func cutOff(s span, r *reply, times []span) bool {
+	return r.primary() == int(sqlite3.ErrIoErr) && slices.ContainsFunc(times, s.overlaps)
 }
 
 // checkLooks: what was acknowledged before a read began is seen by it, through

@@ -34,9 +34,7 @@ func (x *torture) nemesis(i int) {
 			x.haltHeldBack()
 			start = monotonic()
 		}
-		x.hist.mu.Lock()
-		x.hist.shut = append(x.hist.shut, span{start, monotonic()})
-		x.hist.mu.Unlock()
+		x.shutSince(start)
 		x.alive()
 	}
 	x.doubts.Store(0)
@@ -46,6 +44,7 @@ func (x *torture) nemesis(i int) {
 // refused, and opens until writes have come back: so each run has had both,
 // however slow the machine was.
 func (x *torture) finale() {
+	start := monotonic()
 	over, from := x.shut(), monotonic()
 	x.p.eventually(func() bool {
 		reads, _, no := x.since(from)
@@ -53,11 +52,19 @@ func (x *torture) finale() {
 	}, "reads go on while fenced, and writes are refused")
 	over()
 	x.open(forever)
+	x.shutSince(start)
 	from = monotonic()
 	x.p.eventually(func() bool {
 		reads, yes, _ := x.since(from)
 		return reads >= 4 && yes >= 3
 	}, "writes come back")
+}
+
+// shutSince records that the gate was, for a part of the time, not open.
+func (x *torture) shutSince(start int64) {
+	x.hist.mu.Lock()
+	defer x.hist.mu.Unlock()
+	x.hist.shut = append(x.hist.shut, span{start, monotonic()})
 }
 
 // since counts what has begun and ended since.
