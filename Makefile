@@ -9,9 +9,9 @@ VERSION ?= $(shell git describe --tags --always --dirty 2>/dev/null || echo dev)
 LDFLAGS := -X main.buildVersion=$(VERSION)
 
 # Debian package for every program that tests and demo call.
-DEPS := gcc:gcc fusermount3:fuse3 iptables:iptables ip:iproute2 sqlite3:sqlite3 strace:strace
+DEPS := gcc:gcc fusermount3:fuse3 iptables:iptables ip:iproute2 python3:python3 sqlite3:sqlite3 strace:strace
 
-.PHONY: all build test demo lint bench clean deps go
+.PHONY: all build test torture demo lint bench clean deps go
 
 all: build
 
@@ -32,6 +32,13 @@ $(BIN)/litefs: test/litefs/go.mod test/litefs/go.sum | go
 # -p 1: packages one after the other, because timing is measured.
 test: deps lint build
 	$(GO) test -race -count=1 -p 1 -timeout 20m ./...
+
+# The same torture that `make test` has for some seconds, TIME for each journal
+# mode. SEED repeats the choices of a run whose seed was printed.
+TIME ?= 10m
+torture: deps build
+	FUSEFS_STRESS=$(TIME) FUSEFS_SEED=$(SEED) $(GO) test -race -count=1 -p 1 -timeout 0 -v \
+		-run '^(TestStress|TestTorture|TestReplicaStress|TestRolesUnderLoad)$$' ./fusefs ./test
 
 demo: deps build
 	./$(BIN)/litefence demo -litefs $(BIN)/litefs $(DEMOFLAGS)

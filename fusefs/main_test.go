@@ -18,6 +18,10 @@ func TestMain(m *testing.M) {
 		helperMain()
 		return
 	}
+	if os.Getenv(workerEnv) != "" {
+		workerMain()
+		return
+	}
 	code := m.Run()
 	if code == 0 {
 		if err := goleak.Find(); err != nil {
