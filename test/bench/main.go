@@ -114,13 +114,11 @@ func bench(ctx context.Context, o options, out io.Writer) (r *report, err error)
 	if err != nil {
 		return nil, err
 	}
-	r = newReport(ctx, o, s)
+	r = newReport(ctx, o, s, todo)
 	r.printSetup(out)
-	if r.Rows, err = s.measure(ctx, todo); err != nil {
-		return nil, err
-	}
-	r.printRows(out)
-	if o.json != "" {
+	err = s.measure(ctx, r.Rows)
+	r.printRows(out) // also what an interrupted bench has come to
+	if err == nil && o.json != "" {
 		err = r.writeJSON(o.json)
 	}
 	return r, err

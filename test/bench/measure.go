@@ -13,20 +13,16 @@ import (
 
 // measure runs the rounds. In each, the variants of a workload take turns, and
 // another one begins each time.
-func (s *site) measure(ctx context.Context, todo []workload) ([]*row, error) {
-	var rows []*row
-	for _, w := range todo {
-		rows = append(rows, newRow(w))
-	}
+func (s *site) measure(ctx context.Context, rows []*row) error {
 	for round := range s.o.rounds {
 		fmt.Fprintf(os.Stderr, "round %d of %d\n", round+1, s.o.rounds)
 		for i, r := range rows {
 			if err := s.round(ctx, r, round+i); err != nil {
-				return nil, fmt.Errorf("%s: %w", r.Name, err)
+				return fmt.Errorf("%s: %w", r.Name, err)
 			}
 		}
 	}
-	return rows, nil
+	return nil
 }
 
 // round measures one workload once. The variants' processes live side by side;
@@ -48,7 +44,7 @@ func (s *site) round(ctx context.Context, r *row, first int) (err error) {
 	}
 	for range s.o.turns {
 		for _, t := range teams {
-			if t.failed {
+			if t.failed || t.has(s.o.slice) {
 				continue
 			}
 			if err := s.note(r, t, s.turn(ctx, t, r.workload)); err != nil {
@@ -150,6 +146,11 @@ func (s *site) turn(ctx context.Context, t *team, w workload) error {
 		}
 		return errors.Join(err, err2)
 	})
+}
+
+// has reports whether it had its share: one operation may last for many turns.
+func (t *team) has(share time.Duration) bool {
+	return time.Duration(t.apps[0].sum.NS) >= share
 }
 
 // rate is operations a second, of all together; 0 where something failed.

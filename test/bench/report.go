@@ -23,13 +23,17 @@ type report struct {
 	Rows  []*row
 }
 
-func newReport(ctx context.Context, o options, s *site) *report {
+func newReport(ctx context.Context, o options, s *site, todo []workload) *report {
+	var rows []*row
+	for _, w := range todo {
+		rows = append(rows, newRow(w))
+	}
 	sqlite, _, _ := sqlite3.Version()
 	bindfs := s.noBindfs
 	if bindfs == "" {
 		bindfs = firstLine(ctx, "bindfs", "--version") + " --multithreaded --enable-lock-forwarding"
 	}
-	return &report{Setup: [][2]string{
+	return &report{Rows: rows, Setup: [][2]string{
 		{"nodes", fmt.Sprintf("%d on this machine, heartbeat %v, lease %v", o.nodes, o.heartbeat, o.lease)},
 		{"table", fmt.Sprintf("%d rows, two in a page of 4 kB", o.rows)},
 		{"rounds", fmt.Sprintf("%d, each %d turns of %v for every variant", o.rounds, o.turns, o.slice/time.Duration(o.turns))},
