@@ -4,6 +4,7 @@ import (
 	"bufio"
 	"database/sql"
 	"encoding/json"
+	"errors"
 	"flag"
 	"fmt"
 	"io"
@@ -12,7 +13,8 @@ import (
 	"os"
 	"time"
 
-	_ "github.com/mattn/go-sqlite3"
+	sqlite3 "github.com/mattn/go-sqlite3"
+	"golang.org/x/sys/unix"
 )
 
 // appCommand is the word that makes this program the application: a process of
@@ -43,7 +45,7 @@ func appMain(args []string) int {
 	fs.StringVar(&o.op, "op", "", "create, write, point, scan or open")
 	fs.StringVar(&o.mode, "mode", "wal", "journal `mode` for create")
 	fs.StringVar(&o.sync, "sync", "FULL", "PRAGMA synchronous")
-	fs.IntVar(&o.rows, "rows", 0, "rows of the table that is read")
+	fs.IntVar(&o.rows, "rows", 1, "rows of the table that is read")
 	fs.DurationVar(&o.length, "for", 0, "how long a turn is")
 	fs.IntVar(&o.checkpoint, "checkpoint", 1000, "PRAGMA wal_autocheckpoint")
 	fs.DurationVar(&o.every, "every", 0, "pause between operations")
@@ -51,40 +53,31 @@ func appMain(args []string) int {
 	if err := fs.Parse(args); err != nil {
 		return 2
 	}
-	if err := o.run(os.Stdin, json.NewEncoder(os.Stdout)); err != nil {
+	out := json.NewEncoder(os.Stdout)
+	if err := o.run(os.Stdin, out); err != nil {
+		_ = out.Encode(outcome{Err: brief(err)})
 		return 1
 	}
 	return 0
 }
 
 // run gets ready, says so, and takes a turn for every line that it reads.
-func (o appOptions) run(orders io.Reader, out *json.Encoder) (err error) {
-	defer func() {
-		if err != nil {
-			_ = out.Encode(outcome{Err: err.Error()})
-		}
-	}()
+func (o appOptions) run(orders io.Reader, out *json.Encoder) error {
+	db, err := o.open()
+	if err != nil {
+		return err
+	}
+	defer db.Close()
 	if o.op == "create" {
-		if err := o.create(); err != nil {
+		if err := o.create(db); err != nil {
 			return err
 		}
 		return out.Encode(outcome{})
 	}
-	if o.keep {
-		db, err := o.open()
-		if err != nil {
-			return err
-		}
-		defer db.Close()
-		if err := o.pick(db); err != nil {
-			return err
-		}
-	}
-	op, done, err := o.operation()
+	op, err := o.operation(db)
 	if err != nil {
 		return err
 	}
-	defer done()
 	// Not counted: it fills the kernel's cache, which an open may have emptied.
 	if err := op(); err != nil {
 		return err
@@ -104,11 +97,20 @@ func (o appOptions) run(orders io.Reader, out *json.Encoder) (err error) {
 	return nil
 }
 
+// brief is the system's error where SQLite had one, else SQLite's.
+func brief(err error) string {
+	var e sqlite3.Error
+	if errors.As(err, &e) && e.SystemErrno != 0 {
+		return unix.ErrnoName(e.SystemErrno)
+	}
+	return err.Error()
+}
+
 // turn repeats op until the time is over.
 func (o appOptions) turn(op func() error) (sum outcome, err error) {
 	for begin := time.Now(); sum.NS < int64(o.length); sum.NS = int64(time.Since(begin)) {
 		if err := op(); err != nil {
-			return sum, fmt.Errorf("%w after %v", err, time.Since(begin).Round(time.Millisecond))
+			return sum, err
 		}
 		sum.Ops++
 		time.Sleep(o.every)
@@ -116,8 +118,8 @@ func (o appOptions) turn(op func() error) (sum outcome, err error) {
 	return sum, nil
 }
 
-// open opens one connection with SQLite's defaults: 2 MB of page cache, which
-// holds a twelfth of the table.
+// open is one connection, made at its first use, with SQLite's defaults: its
+// page cache of 2 MB holds a twelfth of the table.
 func (o appOptions) open() (*sql.DB, error) {
 	dsn := fmt.Sprintf("file:%s?_busy_timeout=5000&_synchronous=%s", (&url.URL{Path: o.db}).EscapedPath(), o.sync)
 	db, err := sql.Open("sqlite3", dsn)
@@ -132,37 +134,36 @@ const (
 	scanSQL  = "SELECT sum(length(x)) FROM t"
 )
 
-// operation prepares what is counted; done ends it.
-func (o appOptions) operation() (op func() error, done func(), err error) {
-	if o.op == "open" {
-		return o.openQueryClose, func() {}, nil
-	}
-	db, err := o.open()
-	if err != nil {
-		return nil, nil, err
-	}
-	done = func() { db.Close() }
-	text := map[string]string{"write": "INSERT INTO log (x) VALUES (?)", "point": pointSQL, "scan": scanSQL}[o.op]
-	if _, err := db.Exec(fmt.Sprintf("PRAGMA wal_autocheckpoint=%d", o.checkpoint)); err != nil {
-		done()
-		return nil, nil, err
-	}
-	stmt, err := db.Prepare(text)
-	if err != nil {
-		done()
-		return nil, nil, err
-	}
+// operation prepares what is counted.
+func (o appOptions) operation(db *sql.DB) (op func() error, err error) {
+	var stmt *sql.Stmt
 	var sum int
-	row := make([]byte, 100)
 	switch o.op {
 	case "write":
-		return func() error { _, err := stmt.Exec(row); return err }, done, nil
+		if _, err := db.Exec(fmt.Sprintf("PRAGMA wal_autocheckpoint=%d", o.checkpoint)); err != nil {
+			return nil, err
+		}
+		stmt, err = db.Prepare("INSERT INTO log (x) VALUES (zeroblob(100))")
+		op = func() error { _, err := stmt.Exec(); return err }
 	case "scan":
-		return func() error { return stmt.QueryRow().Scan(&sum) }, done, nil
+		stmt, err = db.Prepare(scanSQL)
+		op = func() error { return stmt.QueryRow().Scan(&sum) }
+	case "point":
+		// All of the file comes into the kernel's cache first, in order.
+		if err := db.QueryRow(scanSQL).Scan(&sum); err != nil {
+			return nil, err
+		}
+		stmt, err = db.Prepare(pointSQL)
+		op = func() error { return fetch(stmt.Query(o.random())) }
+	case "open":
+		if o.keep {
+			err = o.pick(db)
+		}
+		op = o.openQueryClose
+	default:
+		err = fmt.Errorf("unknown -op %q", o.op)
 	}
-	// The pages of the file come into the kernel's cache first, in order.
-	err = db.QueryRow(scanSQL).Scan(&sum)
-	return func() error { return fetch(stmt.Query(o.random())) }, done, err
+	return op, err
 }
 
 func (o appOptions) openQueryClose() error {
@@ -170,11 +171,7 @@ func (o appOptions) openQueryClose() error {
 	if err != nil {
 		return err
 	}
-	if err := o.pick(db); err != nil {
-		db.Close()
-		return err
-	}
-	return db.Close()
+	return errors.Join(o.pick(db), db.Close())
 }
 
 // pick reads one row at random.
@@ -200,36 +197,15 @@ func fetch(rows *sql.Rows, err error) error {
 
 // create makes the tables. Two rows fill a page: t is rows/2 pages long. The
 // content is the same in every database.
-func (o appOptions) create() error {
-	db, err := o.open()
-	if err != nil {
-		return err
-	}
-	defer db.Close()
+func (o appOptions) create(db *sql.DB) error {
 	for _, s := range []string{
 		"PRAGMA journal_mode=" + o.mode,
 		"CREATE TABLE log (id INTEGER PRIMARY KEY, x BLOB)",
 		"CREATE TABLE t (id INTEGER PRIMARY KEY, x BLOB)",
+		fmt.Sprintf("WITH n(i) AS (SELECT 1 UNION ALL SELECT i+1 FROM n WHERE i < %d) INSERT INTO t SELECT i, CAST(printf('%%1900d', i) AS BLOB) FROM n", o.rows),
 	} {
 		if _, err := db.Exec(s); err != nil {
 			return fmt.Errorf("%s: %w", s, err)
-		}
-	}
-	random := rand.NewChaCha8([32]byte{})
-	x := make([]byte, 1900)
-	for done := 0; done < o.rows; {
-		tx, err := db.Begin()
-		if err != nil {
-			return err
-		}
-		for end := min(done+1000, o.rows); done < end; done++ {
-			_, _ = random.Read(x)
-			if _, err := tx.Exec("INSERT INTO t (x) VALUES (?)", x); err != nil {
-				return err
-			}
-		}
-		if err := tx.Commit(); err != nil {
-			return err
 		}
 	}
 	return nil

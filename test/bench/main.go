@@ -17,11 +17,8 @@ import (
 	"os/signal"
 	"path/filepath"
 	"regexp"
-	"strings"
 	"syscall"
 	"time"
-
-	"github.com/litefence/litefence/test/cluster"
 )
 
 type options struct {
@@ -77,6 +74,7 @@ func parse(args []string) (o options, err error) {
 	}
 	if o.quick {
 		o.rounds, o.turns, o.slice, o.rows = 2, 2, 20*time.Millisecond, 1000
+		o.heartbeat, o.lease = 2*time.Second, 2*time.Second // the first election takes as long
 	}
 	if min(o.nodes, o.rounds, o.rows, o.turns) < 1 {
 		return o, errors.New("-nodes, -rounds, -rows and -turns must be at least 1")
@@ -111,29 +109,17 @@ func bench(ctx context.Context, o options, out io.Writer) (r *report, err error)
 	}
 	s, err := setUp(ctx, o, todo)
 	if s != nil {
-		defer func() {
-			if err != nil && ctx.Err() == nil {
-				s.c.DumpLogs(os.Stderr, 20)
-			}
-			err = errors.Join(err, s.c.Close())
-			if left := cluster.Leaks(); len(left) > 0 {
-				err = errors.Join(err, fmt.Errorf("left behind: %s", strings.Join(left, ", ")))
-			}
-		}()
+		defer func() { err = s.tearDown(ctx, err) }()
 	}
 	if err != nil {
 		return nil, err
 	}
-	r = newReport(ctx, o, s)
+	r = newReport(ctx, o, s, todo)
 	r.printSetup(out)
-	if r.Rows, err = s.measure(ctx, todo); err != nil {
-		return nil, err
+	err = s.measure(ctx, r.Rows)
+	r.printRows(out) // also what an interrupted bench has come to
+	if err == nil && o.json != "" {
+		err = r.writeJSON(o.json)
 	}
-	r.printRows(out)
-	if o.json != "" {
-		if err := r.writeJSON(o.json); err != nil {
-			return nil, err
-		}
-	}
-	return r, nil
+	return r, err
 }

@@ -6,36 +6,23 @@ import (
 	"fmt"
 	"os"
 	"path/filepath"
-	"slices"
 	"time"
 
 	"github.com/litefence/litefence/test/cluster"
 )
 
-// row is what was measured of a workload.
-type row struct {
-	workload
-	Rates  map[string][]float64 // operations a second by variant, one of each round; 0 = failed
-	Fails  map[string]string    // variant -> what its application was told last
-	Failed map[string]int       // variant -> rounds
-}
-
 // measure runs the rounds. In each, the variants of a workload take turns, and
 // another one begins each time.
-func (s *site) measure(ctx context.Context, todo []workload) ([]*row, error) {
-	var rows []*row
-	for _, w := range todo {
-		rows = append(rows, &row{workload: w, Rates: map[string][]float64{}, Fails: map[string]string{}, Failed: map[string]int{}})
-	}
+func (s *site) measure(ctx context.Context, rows []*row) error {
 	for round := range s.o.rounds {
 		fmt.Fprintf(os.Stderr, "round %d of %d\n", round+1, s.o.rounds)
 		for i, r := range rows {
 			if err := s.round(ctx, r, round+i); err != nil {
-				return nil, fmt.Errorf("%s: %w", r.Name, err)
+				return fmt.Errorf("%s: %w", r.Name, err)
 			}
 		}
 	}
-	return rows, nil
+	return nil
 }
 
 // round measures one workload once. The variants' processes live side by side;
@@ -45,48 +32,47 @@ func (s *site) round(ctx context.Context, r *row, first int) (err error) {
 	var teams []*team
 	defer func() {
 		for _, t := range teams {
-			err = errors.Join(err, t.end())
+			err = errors.Join(err, t.end(ctx))
 		}
 	}()
 	for k := range s.variants {
 		t := &team{v: s.variants[(k+first)%len(s.variants)]}
 		teams = append(teams, t)
-		if t.failed = s.start(ctx, t, r.workload); t.failed != nil {
-			if err := s.tell(r, t); err != nil {
-				return err
-			}
+		if err := s.note(r, t, s.start(ctx, t, r.workload)); err != nil {
+			return err
 		}
 	}
 	for range s.o.turns {
 		for _, t := range teams {
-			if t.failed != nil {
+			if t.failed || t.has(s.o.slice) {
 				continue
 			}
-			if t.failed = t.turn(ctx); t.failed != nil {
-				if err := s.tell(r, t); err != nil {
-					return err
-				}
-			} else if err := s.settle(ctx, r.workload, t.v); err != nil {
+			if err := s.note(r, t, s.turn(ctx, t, r.workload)); err != nil {
 				return err
 			}
 		}
 	}
+	rates := map[string]float64{}
 	for _, t := range teams {
-		r.Rates[t.v.name] = append(r.Rates[t.v.name], t.rate())
+		rates[t.v.name] = t.rate()
 	}
+	r.add(rates)
 	return nil
 }
 
-// tell notes what an application was told. Any other error ends the bench, and
+// note keeps what an application was told. Any other error ends the bench, and
 // so does a change of primary: what is measured after it is something else.
-func (s *site) tell(r *row, t *team) error {
+func (s *site) note(r *row, t *team, err error) error {
 	var told appError
-	if !errors.As(t.failed, &told) {
-		return fmt.Errorf("%s: %w", t.v.name, t.failed)
+	if err == nil {
+		return nil
+	}
+	if !errors.As(err, &told) {
+		return fmt.Errorf("%s: %w", t.v.name, err)
 	}
 	fmt.Fprintf(os.Stderr, "%s: %s fails: %s\n", r.Name, t.v.name, told)
-	r.Fails[t.v.name] = told.Error()
-	r.Failed[t.v.name]++
+	t.failed = true
+	r.Fails[t.v.name] = append(r.Fails[t.v.name], told.Error())
 	st, err := s.primary.Status()
 	if err == nil && (!st.Writable || st.Term != s.term) {
 		err = fmt.Errorf("it is %s, %s, in term %d", st.Role, st.Reason, st.Term)
@@ -101,127 +87,87 @@ func (s *site) tell(r *row, t *team) error {
 type team struct {
 	v      variant
 	apps   []*app
-	sums   []outcome // of each app
-	writer *app      // on the primary, where that is asked for
-	failed error
+	writer *app // on the primary, where that is asked for
+	failed bool
 }
 
 // start starts the team's processes; those that run are t's, also after an
 // error.
-func (s *site) start(ctx context.Context, t *team, w workload) error {
+func (s *site) start(ctx context.Context, t *team, w workload) (err error) {
 	node := s.primary
 	if w.side() == "replica" {
 		node = s.replica
 	}
 	length := (s.o.slice / time.Duration(s.o.turns)).String()
 	for range max(1, w.apps) {
-		args := []string{"-db", w.path(t.v, node), "-op", w.op, "-rows", fmt.Sprint(s.o.rows), "-for", length}
+		args := []string{"-db", filepath.Join(t.v.mount(node), w.database(t.v)), "-op", w.op, "-rows", fmt.Sprint(s.o.rows), "-for", length}
 		a, err := startApp(ctx, node, append(args, w.flags...)...)
 		if err != nil {
 			return err
 		}
 		t.apps = append(t.apps, a)
 	}
-	t.sums = make([]outcome, len(t.apps))
-	if !w.busy {
-		return nil
+	if w.busy {
+		path := filepath.Join(t.v.writerMount(s.primary), w.database(t.v))
+		t.writer, err = startApp(ctx, s.primary, "-db", path, "-op", "write", "-for", length, "-every", "10ms")
 	}
-	path := filepath.Join(t.v.writerMount(s.primary), w.database(t.v))
-	var err error
-	t.writer, err = startApp(ctx, s.primary, "-db", path, "-op", "write", "-for", length, "-every", "10ms")
 	return err
 }
 
+// all lists the processes, the writer last.
 func (t *team) all() []*app {
 	if t.writer == nil {
 		return t.apps
 	}
-	return append([]*app{t.writer}, t.apps...)
+	return append(t.apps[:len(t.apps):len(t.apps)], t.writer)
 }
 
-// turn lets all work for a moment, at once.
-func (t *team) turn(ctx context.Context) error {
+// turn lets all of a team work for a moment, at once. Then it waits until the
+// replica has what was written: that work is not the next turn's.
+func (s *site) turn(ctx context.Context, t *team, w workload) error {
 	for _, a := range t.all() {
 		a.begin()
 	}
 	var errs []error
-	for i, a := range t.apps {
-		o, err := a.answer(ctx)
-		t.sums[i].Ops += o.Ops
-		t.sums[i].NS += o.NS
-		errs = append(errs, err)
-	}
-	if t.writer != nil {
-		_, err := t.writer.answer(ctx)
-		errs = append(errs, err)
-	}
-	return errors.Join(errs...)
-}
-
-// rate is operations a second, of all together; 0 where something failed.
-func (t *team) rate() (sum float64) {
-	if t.failed != nil {
-		return 0
-	}
-	for _, o := range t.sums {
-		sum += o.rate()
-	}
-	return sum
-}
-
-func (t *team) end() error {
-	var errs []error
 	for _, a := range t.all() {
-		errs = append(errs, a.end())
+		errs = append(errs, a.answer(ctx))
 	}
-	return errors.Join(errs...)
-}
-
-// settle waits until the replica has what a slice wrote: its work is not the
-// next slice's.
-func (s *site) settle(ctx context.Context, w workload, v variant) error {
-	if s.replica == nil || w.op != "write" && !w.busy {
-		return nil
+	if err := errors.Join(errs...); err != nil || s.replica == nil || w.op != "write" && !w.busy {
+		return err
 	}
-	ctx, cancel := context.WithTimeout(ctx, time.Minute)
+	ctx, cancel := context.WithTimeout(ctx, patience)
 	defer cancel()
+	name := w.database(t.v) + "-pos"
 	return cluster.WaitFor(ctx, func() error {
-		p, err := pos(s.primary, w, v)
-		q, err2 := pos(s.replica, w, v)
-		if err == nil && err2 == nil && p != q {
-			err = fmt.Errorf("%s: the replica stands at %q, the primary at %q", w.database(v), q, p)
+		p, err := os.ReadFile(filepath.Join(s.primary.Lower(), name))
+		q, err2 := os.ReadFile(filepath.Join(s.replica.Lower(), name))
+		if err == nil && err2 == nil && string(p) != string(q) {
+			err = fmt.Errorf("%s: the replica stands at %q, the primary at %q", name, q, p)
 		}
 		return errors.Join(err, err2)
 	})
 }
 
-// pos is LiteFS's position of the database.
-func pos(n *cluster.Node, w workload, v variant) (string, error) {
-	b, err := os.ReadFile(filepath.Join(n.Lower(), w.database(v)+"-pos"))
-	return string(b), err
+// has reports whether it had its share: one operation may last for many turns.
+func (t *team) has(share time.Duration) bool {
+	return time.Duration(t.apps[0].sum.NS) >= share
 }
 
-// ratios of a variant to the baseline, one of each round that both came through.
-func (r *row) ratios(name string) (out []float64) {
-	base := r.Rates[baseline]
-	for i, rate := range r.Rates[name] {
-		if rate > 0 && base[i] > 0 {
-			out = append(out, rate/base[i])
-		}
-	}
-	return out
-}
-
-// rates of the rounds that the variant came through.
-func (r *row) rates(name string) []float64 {
-	return slices.DeleteFunc(slices.Clone(r.Rates[name]), func(rate float64) bool { return rate == 0 })
-}
-
-// median is 0 where there is nothing.
-func median(v []float64) float64 {
-	if len(v) == 0 {
+// rate is operations a second, of all together; 0 where something failed.
+func (t *team) rate() (sum float64) {
+	if t.failed {
 		return 0
 	}
-	v = slices.Sorted(slices.Values(v))
-	return (v[(len(v)-1)/2] + v[len(v)/2]) / 2
+	for _, a := range t.apps {
+		sum += a.sum.rate()
+	}
+	return sum
+}
+
+func (t *team) end(ctx context.Context) error {
+	var errs []error
+	for _, a := range t.all() {
+		errs = append(errs, a.end(ctx))
+	}
+	return errors.Join(errs...)
 }

@@ -3,10 +3,12 @@ package main
 import (
 	"bytes"
 	"context"
+	"errors"
 	"fmt"
 	"os"
 	"os/exec"
 	"path/filepath"
+	"strings"
 	"time"
 
 	"github.com/litefence/litefence/test/cluster"
@@ -33,6 +35,22 @@ func setUp(ctx context.Context, o options, todo []workload) (*site, error) {
 	}
 	s := &site{o: o, c: c, variants: variants}
 	return s, s.run(ctx, todo)
+}
+
+// tearDown removes everything, and shows the logs where the bench went wrong.
+func (s *site) tearDown(ctx context.Context, err error) error {
+	interrupted := ctx.Err() != nil
+	if err != nil && !interrupted {
+		s.c.DumpLogs(os.Stderr, 20)
+	}
+	left := s.c.Close()
+	if l := cluster.Leaks(); len(l) > 0 {
+		left = errors.Join(left, fmt.Errorf("left behind: %s", strings.Join(l, ", ")))
+	}
+	if interrupted {
+		err = errors.New("interrupted")
+	}
+	return errors.Join(err, left)
 }
 
 func (s *site) run(ctx context.Context, todo []workload) error {
@@ -119,7 +137,7 @@ func (s *site) createDatabases(ctx context.Context, todo []workload) error {
 			}
 			a, err := startApp(ctx, s.primary, args...)
 			if err == nil {
-				err = a.end()
+				err = a.end(ctx)
 			}
 			if err != nil {
 				return fmt.Errorf("create %s: %w", name, err)

@@ -20,6 +20,7 @@ type app struct {
 	orders  *os.File
 	answers *bufio.Reader
 	pipe    *os.File // behind answers
+	sum     outcome  // of all its turns
 }
 
 // patience is far beyond what any turn takes; SQLite gives up before it.
@@ -36,8 +37,8 @@ func startApp(ctx context.Context, n *cluster.Node, args ...string) (*app, error
 	if err != nil {
 		return nil, err
 	}
-	if _, err := a.answer(ctx); err != nil {
-		return nil, errors.Join(err, a.end())
+	if err := a.answer(ctx); err != nil {
+		return nil, errors.Join(err, a.end(ctx))
 	}
 	return a, nil
 }
@@ -69,37 +70,42 @@ func spawnApp(n *cluster.Node, args ...string) (*app, error) {
 // tells.
 func (a *app) begin() { _, _ = a.orders.WriteString("\n") }
 
-// answer is what the turn came to.
-func (a *app) answer(ctx context.Context) (o outcome, err error) {
+// answer waits for the end of the turn.
+func (a *app) answer(ctx context.Context) error {
 	if err := a.pipe.SetReadDeadline(time.Now().Add(patience)); err != nil {
-		return o, err
+		return err
 	}
 	stop := context.AfterFunc(ctx, func() { _ = a.pipe.SetReadDeadline(time.Unix(1, 0)) })
 	defer stop()
 	line, err := a.answers.ReadBytes('\n')
 	if errors.Is(err, io.EOF) {
-		return o, appError(fmt.Sprintf("died, exit code %d", a.ExitCode()))
+		return appError(fmt.Sprintf("died, exit code %d", a.ExitCode()))
 	}
 	if err != nil {
-		return o, errors.Join(ctx.Err(), fmt.Errorf("%s (pid %d, running: %v) does not answer: %w", a.Name, a.Pid(), a.Running(), err))
+		return errors.Join(ctx.Err(), fmt.Errorf("%s (pid %d, running: %v) does not answer: %w", a.Name, a.Pid(), a.Running(), err))
 	}
+	var o outcome
 	if err := json.Unmarshal(line, &o); err != nil {
-		return o, fmt.Errorf("%s said %q: %w", a.Name, line, err)
+		return fmt.Errorf("%s said %q: %w", a.Name, line, err)
 	}
 	if o.Err != "" {
-		return o, appError(o.Err)
+		return appError(o.Err)
 	}
-	return o, nil
+	a.sum.Ops += o.Ops
+	a.sum.NS += o.NS
+	return nil
 }
 
 // end closes the application's input, at which it ends. One that does not is
 // the cluster's to kill.
-func (a *app) end() error {
+func (a *app) end(ctx context.Context) error {
 	defer a.pipe.Close()
 	_ = a.orders.Close()
 	select {
 	case <-a.Done():
 		return nil
+	case <-ctx.Done():
+		return ctx.Err()
 	case <-time.After(patience):
 		return fmt.Errorf("%s (pid %d) does not end", a.Name, a.Pid())
 	}

@@ -1,7 +1,6 @@
 package main
 
 import (
-	"path/filepath"
 	"strings"
 
 	"github.com/litefence/litefence/test/cluster"
@@ -55,10 +54,6 @@ func (w workload) database(v variant) string {
 		kind = "write"
 	}
 	return strings.ToLower(w.mode()) + "-" + kind + "-" + v.name + ".db"
-}
-
-func (w workload) path(v variant, n *cluster.Node) string {
-	return filepath.Join(v.mount(n), w.database(v))
 }
 
 var workloads = []workload{
