@@ -9,7 +9,7 @@ VERSION ?= $(shell git describe --tags --always --dirty 2>/dev/null || echo dev)
 LDFLAGS := -X main.buildVersion=$(VERSION)
 
 # Debian package for every program that tests and demo call.
-DEPS := gcc:gcc fusermount3:fuse3 iptables:iptables ip:iproute2 sqlite3:sqlite3 strace:strace
+DEPS := gcc:gcc fusermount3:fuse3 iptables:iptables ip:iproute2 sqlite3:sqlite3 strace:strace python3:python3
 
 .PHONY: all build test demo lint bench clean deps go
 

@@ -79,9 +79,12 @@ func obey(conns map[string]*sql.Conn, o order) (a answer) {
 			a.Rows, err = queryRows(conns[o.Conn], o.Arg)
 			return err
 		case "close":
-			err = conns[o.Conn].Close()
+			c := conns[o.Conn]
+			if c == nil {
+				return errors.New("not open")
+			}
 			delete(conns, o.Conn)
-			return err
+			return c.Close()
 		case "sysopen":
 			a.Fd, err = unix.Open(o.Arg, o.Flag, 0o666)
 			return err
@@ -156,9 +159,17 @@ func startApp(t *testing.T) *app {
 	t.Helper()
 	self, err := os.Executable()
 	require.NoError(t, err)
-	a := &app{t: t, cmd: exec.Command(self), done: make(chan struct{})}
-	a.cmd.Env = append(os.Environ(), helperEnv+"=1")
+	cmd := exec.Command(self)
+	cmd.Env = append(os.Environ(), helperEnv+"=1")
+	return startCommand(t, cmd)
+}
+
+// startCommand starts a program that obeys orders as helperMain does.
+func startCommand(t *testing.T, cmd *exec.Cmd) *app {
+	t.Helper()
+	a := &app{t: t, cmd: cmd, done: make(chan struct{})}
 	a.cmd.Stderr = os.Stderr
+	var err error
 	a.in, err = a.cmd.StdinPipe()
 	require.NoError(t, err)
 	out, err := a.cmd.StdoutPipe()
