@@ -88,9 +88,12 @@ func obey(conns map[string]*sql.Conn, o order) (a answer) {
 			a.Rows, err = queryRows(conns[o.Conn], o.Arg)
 			return err
 		case "close":
-			err = conns[o.Conn].Close()
+			c := conns[o.Conn]
+			if c == nil {
+				return errors.New("not open")
+			}
 			delete(conns, o.Conn)
-			return err
+			return c.Close()
 		case "file":
 			a.File = fileCalls.do(o.File)
 			return nil
@@ -171,16 +174,17 @@ func startApp(t *testing.T) *app {
 	t.Helper()
 	self, err := os.Executable()
 	require.NoError(t, err)
-	return startProgram(t, exec.Command(self))
+	cmd := exec.Command(self)
+	cmd.Env = append(os.Environ(), helperEnv+"=1")
+	return startCommand(t, cmd)
 }
 
-// startProgram starts cmd, which is the test binary, as an application.
-func startProgram(t *testing.T, cmd *exec.Cmd) *app {
+// startCommand starts a program that obeys orders as helperMain does.
+func startCommand(t *testing.T, cmd *exec.Cmd) *app {
 	t.Helper()
 	a := &app{t: t, cmd: cmd, done: make(chan struct{})}
-	var err error
-	a.cmd.Env = append(os.Environ(), helperEnv+"=1")
 	a.cmd.Stderr = os.Stderr
+	var err error
 	a.in, err = a.cmd.StdinPipe()
 	require.NoError(t, err)
 	out, err := a.cmd.StdoutPipe()

@@ -18,7 +18,8 @@ func startNobody(r *rig) *app {
 	require.NoError(r.t, os.Chmod(r.dir, 0o755))
 	cmd := exec.Command("/proc/self/exe") // the binary's own directory is not for all
 	cmd.SysProcAttr = &syscall.SysProcAttr{Credential: &syscall.Credential{Uid: nobody, Gid: nobody}}
-	return startProgram(r.t, cmd)
+	cmd.Env = append(os.Environ(), helperEnv+"=1")
+	return startCommand(r.t, cmd)
 }
 
 func TestAnotherUserWorksAsRootDoes(t *testing.T) {
