@@ -22,10 +22,10 @@ var tortureSchema = []string{
 const (
 	invRows   = 8
 	lastSeen  = 50 // numbered rows that a read counts
-	content   = "printf('%.*c', len, ch)"
+	filling   = "printf('%.*c', len, ch)"
 	invState  = "SELECT (SELECT count(*) FROM inv WHERE seq = (SELECT max(seq) FROM inv)), (SELECT sum(bal) FROM inv), (SELECT max(seq) FROM inv), (SELECT ifnull(max(seq),0) FROM t WHERE seq > 0), (SELECT count(*) FROM t WHERE seq > 0 AND seq > (SELECT max(seq) FROM inv) - 50)"
-	newestBad = "SELECT count(*) FROM (SELECT len, ch, x FROM t ORDER BY rowid DESC LIMIT 20) WHERE x IS NOT " + content
-	numbered  = "SELECT count(*) FROM t WHERE seq > 0 AND seq = (SELECT max(seq) FROM inv) AND x IS NOT " + content
+	newestBad = "SELECT count(*) FROM (SELECT len, ch, x FROM t ORDER BY rowid DESC LIMIT 20) WHERE x IS NOT " + filling
+	numbered  = "SELECT count(*) FROM t WHERE seq > 0 AND seq = (SELECT max(seq) FROM inv) AND x IS NOT " + filling
 )
 
 // writeJob makes a transaction. Most count; some are a single INSERT, some are
@@ -87,7 +87,7 @@ func insert(rng *rand.Rand, a *attempt, part int, counts bool) string {
 		seq = "(SELECT max(seq) FROM inv)"
 	}
 	return fmt.Sprintf("INSERT INTO t SELECT id, %d, %d, %s, len, ch, %s FROM (SELECT '%s' AS id, %d AS len, '%c' AS ch)",
-		part, a.parts, seq, content, a.id, size, 'a'+rune(rng.IntN(26)))
+		part, a.parts, seq, filling, a.id, size, 'a'+rune(rng.IntN(26)))
 }
 
 // readJob asks for one snapshot, twice, with something between.

@@ -274,7 +274,7 @@ func (x *torture) verify() {
 	x.p.eventually(func() bool { return !hotJournal(x.p) }, "no hot journal")
 	seq, err := strconv.Atoi(a.value("new", "SELECT max(seq) FROM inv"))
 	require.NoError(t, err)
-	require.Equal(t, "0", a.value("new", "SELECT count(*) FROM t WHERE x IS NOT "+content))
+	require.Equal(t, "0", a.value("new", "SELECT count(*) FROM t WHERE x IS NOT "+filling))
 	have := contents(t, a, "new")
 	problems := x.hist.check(have, seq)
 	for _, s := range problems[:min(len(problems), 30)] {
