@@ -262,6 +262,9 @@ func fcntlType(t lockType) int16 {
 // settleBelow gives back what nobody above needs of which, but for shared locks
 // that are worth keeping.
 func (d *database) settleBelow(which slotSet) error {
+	if which&readSlots != 0 {
+		which |= readSlots // the one that stands for all may be another
+	}
 	var errs error
 	for s := range slots {
 		if !which.has(s) || s == slotWrite {

@@ -163,7 +163,21 @@ func (f *FS) writeBelow(t Ticket, h *handle, owner uint64, task uint32, data []b
 		return false, err
 	}
 	d.committedJournal()
+	d.cutJournal(h.lower.fd)
 	return false, f.secondLook(t)
+}
+
+// cutJournal truncates below what PERSIST leaves of a journal. LiteFS reads on
+// from the last segment of a hot journal into the older ones behind it, and
+// restores pages of another time (db.go, JournalReader.Next); SQLite needs none
+// of it.
+func (d *database) cutJournal(fd int) {
+	if _, err := retry(func() (int, error) { return 0, unix.Ftruncate(fd, 0) }); err != nil {
+		d.fs.log.Warn("cannot truncate a finished journal", "db", d.name, "err", err)
+		d.cache.journal.forget()
+		return
+	}
+	d.cache.journal.set(0)
 }
 
 // writes notes a write of the database file that is about to be carried out,
