@@ -137,6 +137,12 @@ func startLiteFS(t *testing.T) *rig { return startNode(t, "") }
 // startNode starts a LiteFS that follows the one at primary, or is primary.
 func startNode(t *testing.T, primary string) *rig {
 	t.Helper()
+	return startNodeOn(t, primary, func(string) {})
+}
+
+// startNodeOn is startNode; prepare is called with the data directory before.
+func startNodeOn(t *testing.T, primary string, prepare func(data string)) *rig {
+	t.Helper()
 	dir, err := os.MkdirTemp("", tempPrefix)
 	require.NoError(t, err)
 	r := &rig{t: t, dir: dir, lower: filepath.Join(dir, "lower"), mount: filepath.Join(dir, "fenced"), logs: &lockedBuffer{}}
@@ -151,6 +157,7 @@ func startNode(t *testing.T, primary string) *rig {
 	for _, d := range []string{r.lower, r.mount, filepath.Join(dir, "data")} {
 		require.NoError(t, os.Mkdir(d, 0o777))
 	}
+	prepare(filepath.Join(dir, "data"))
 	addr := freeAddr(t)
 	r.url = "http://" + addr
 	candidate := primary == ""
