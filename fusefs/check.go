@@ -113,15 +113,20 @@ func mountAt(path string) (*mountEntry, error) {
 	if err != nil {
 		return nil, err
 	}
-	var found *mountEntry
-	for line := range strings.Lines(string(data)) {
-		left, right, ok := strings.Cut(strings.TrimSpace(line), " - ")
-		l, r := strings.Fields(left), strings.Fields(right)
+	return mountIn(string(data), path), nil
+}
+
+// mountIn is mountAt for the text of a mountinfo (proc(5)). Fields are separated
+// by single blanks; other white space may be part of a name.
+func mountIn(mountinfo, path string) (found *mountEntry) {
+	for line := range strings.Lines(mountinfo) {
+		left, right, ok := strings.Cut(strings.TrimSuffix(line, "\n"), " - ")
+		l, r := strings.Split(left, " "), strings.Split(right, " ")
 		if ok && len(l) >= 5 && len(r) >= 2 && unescapeMount(l[4]) == path {
 			found = &mountEntry{fstype: r[0], source: r[1]}
 		}
 	}
-	return found, nil
+	return found
 }
 
 // unescapeMount undoes the octal escapes of mountinfo.

@@ -17,7 +17,7 @@ import (
 // application was interrupted.
 func (f *FS) suspendWrite(cancel <-chan struct{}, h *handle, owner uint64) error {
 	k, d := h.node.kind, h.node.db
-	if f.cfg.Suspend == 0 || k != KindJournal && k != KindWAL {
+	if f.cfg.Suspend == 0 || d == nil || k != KindJournal && k != KindWAL {
 		return nil
 	}
 	return d.suspend(cancel, k, func() bool { return d.cut(owner, 0).writes || d.cutWriter() || d.rollsBack(owner, k) })
