@@ -80,6 +80,9 @@ func TestTortureCheckerDetects(t *testing.T) {
 		"a by  [10..20] (code 266": func(h *history, have map[string]row, seq *int) {
 			h.attempts[0].reply = &reply{Code: 266, Err: "x"} // with the gate open all the time
 		},
+		"b by  [30..40] (code 15": func(h *history, have map[string]row, seq *int) {
+			h.attempts[1].reply = &reply{Code: 15, Err: "x"} // and no change of role
+		},
 		"no checkpoint may get": func(h *history, have map[string]row, seq *int) {
 			h.ckpts = []*look{{span: span{20, 30}, reply: &reply{Code: 11, Err: "x"}}}
 		},

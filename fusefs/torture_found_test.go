@@ -132,3 +132,31 @@ func journalSum(page, nonce []byte) uint32 {
 	}
 	return sum
 }
+
+// A WAL writer that began on a fully checkpointed WAL (READ0) starts its first
+// frame by giving its READ lock up and taking another (wal.c, walRestartLog).
+// Where a change of role has cut it off meanwhile and LiteFS's index was
+// carried, it never finds the header that it began with: it tries a hundred
+// times, which is 10 s and more, and ends with SQLITE_PROTOCOL. It must not
+// keep all other writers out for that time.
+func TestCutWriterDoesNotStopOthers(t *testing.T) {
+	r, a := walRig(t)
+	a.must("c", "PRAGMA wal_checkpoint(FULL)")
+	a.must("c", "BEGIN IMMEDIATE")
+	a.must("c", "INSERT INTO t VALUES ('cut off')")
+	r.fence()
+	release := r.fs.Quiesce(context.Background(), 0)
+	require.NoError(t, r.halt(context.Background(), "db"))
+	release()
+	r.reopen(2)
+	b := startApp(t)
+	b.open("b", r.path("db"))
+	b.must("b", "PRAGMA busy_timeout=5000")
+	require.Equal(t, "1", b.value("b", "SELECT count(*) FROM t"))
+	require.Positive(t, r.fs.Stats().Carried)
+	a.send(order{Op: "exec", Conn: "c", Arg: "COMMIT"})
+	b.must("b", "INSERT INTO t VALUES ('two')")
+	ans := a.receive()
+	require.NotEmpty(t, ans.Err, "it was cut off")
+	require.Equal(t, "2", b.value("b", "SELECT count(*) FROM t"))
+}

@@ -193,8 +193,9 @@ func checkSequence(have map[string]row, seq int, say sayer) {
 // checkErrors: what an application may be told. BUSY always. A writer that the
 // fence refuses gets CANTOPEN (the journal) or IOERR; with the gate open all
 // the time only a commit in doubt is left, which is IOERR at the write, the
-// truncation or the unlink that commits. Nothing else: not CORRUPT, not
-// PROTOCOL, not READONLY, which would stick to the connection. A reader gets
+// truncation or the unlink that commits. Nothing else: not CORRUPT, and not
+// READONLY, which would stick to the connection. PROTOCOL only from a WAL
+// transaction that a change of role cut off (TestCutWriterDoesNotStopOthers). A reader gets
 // BUSY, with two exceptions, both IOERR: a change of role cut its transaction
 // off, or, in rollback modes, it was rolling a dead writer's journal back when
 // the fence engaged: its writes are refused, and LiteFS takes the journal away
@@ -227,6 +228,9 @@ func (h *history) writerMayGet(s span, r *reply) bool {
 		return true
 	}
 	p := r.primary()
+	if p == int(sqlite3.ErrProtocol) {
+		return h.mode == "WAL" && slices.ContainsFunc(h.cuts, s.overlaps)
+	}
 	return p == int(sqlite3.ErrBusy) || p == int(sqlite3.ErrCantOpen) || cutOff(s, r, h.shut) || cutOff(s, r, h.cuts)
 }
 

@@ -46,7 +46,7 @@ func (x *torture) nemesis(i int) {
 func (x *torture) finale() {
 	start := monotonic()
 	over, from := x.shut(), monotonic()
-	x.p.eventually(func() bool {
+	x.comes(func() bool {
 		reads, _, no := x.since(from)
 		return reads >= 4 && no >= 1
 	}, "reads go on while fenced, and writes are refused")
@@ -54,10 +54,16 @@ func (x *torture) finale() {
 	x.open(forever)
 	x.shutSince(start)
 	from = monotonic()
-	x.p.eventually(func() bool {
+	x.comes(func() bool {
 		reads, yes, _ := x.since(from)
 		return reads >= 4 && yes >= 3
 	}, "writes come back")
+}
+
+// comes waits for what must come, on a busy machine too.
+func (x *torture) comes(cond func() bool, what string) {
+	x.t.Helper()
+	require.Eventually(x.t, cond, jobTimeout, 5*time.Millisecond, what)
 }
 
 // shutSince records that the gate was, for a part of the time, not open.

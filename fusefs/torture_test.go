@@ -280,6 +280,9 @@ func (x *torture) verify() {
 	for _, s := range problems[:min(len(problems), 30)] {
 		t.Error(s)
 	}
+	if len(problems) > 0 {
+		t.Logf("shut %v; fenced %v; cuts %v", x.hist.shut, x.hist.fenced, x.hist.cuts)
+	}
 	require.Empty(t, len(problems), "problems; those above are the first. Seed %d", x.seed)
 	a.must("new", "INSERT INTO t VALUES ('after', 0, 1, 0, 1, 'x', 'x')")
 	out, err := shell(t, x.p.path("db"), "PRAGMA busy_timeout=5000; DELETE FROM t WHERE id = 'after'")
