@@ -59,7 +59,7 @@ func (w workload) database(v variant) string {
 var workloads = []workload{
 	{Name: "primary/WAL/write NORMAL", op: "write", flags: []string{"-sync", "NORMAL"}, Target: 0.95},
 	{Name: "primary/WAL/write FULL", op: "write", flags: []string{"-sync", "FULL"}, Target: 0.95},
-	{Name: "primary/WAL/write NORMAL, checkpoint every 100 pages", op: "write", flags: []string{"-sync", "NORMAL", "-checkpoint", "100"}},
+	{Name: "primary/WAL/write NORMAL, checkpoint every 20 pages", op: "write", flags: []string{"-sync", "NORMAL", "-checkpoint", "20"}},
 	{Name: "primary/DELETE/write FULL", op: "write", flags: []string{"-sync", "FULL"}, Target: 0.95},
 	{Name: "primary/WAL/point", op: "point", Target: 1},
 	{Name: "primary/WAL/point, 4 readers", op: "point", apps: 4},
