@@ -399,10 +399,11 @@ func (d *database) query(r request) (s slot, typ lockType, pid uint32, err error
 		return 0, unlocked, 0, syscall.EBADF
 	}
 	for s := range slots {
-		if r.slots.has(s) {
-			if at, h := d.table.conflict(s, r.owner, r.typ); h != nil {
-				return at, h.typ, h.pid, nil
-			}
+		if !r.slots.has(s) {
+			continue
+		}
+		if at, h := d.table.conflict(s, r.owner, r.typ); h != nil && !(s == slotReserved && d.leftHot(h)) {
+			return at, h.typ, h.pid, nil
 		}
 	}
 	for s := range slots {
@@ -414,6 +415,14 @@ func (d *database) query(r request) (s slot, typ lockType, pid uint32, err error
 		}
 	}
 	return 0, unlocked, 0, nil
+}
+
+// leftHot reports that h is the RESERVED lock of a writer that was cut off after
+// it had begun to change the database. By this lock SQLite tells a journal that
+// is in use from one that has to be rolled back (pager.c, hasHotJournal).
+func (d *database) leftHot(h *hold) bool {
+	x := d.table.holder(slotShared)
+	return h.dead && x != nil && x.dead && x.owner == h.owner
 }
 
 // queryBelow asks LiteFS which lock of its own stands in the way of typ on s.

@@ -46,12 +46,13 @@ func (h *handle) mayRead(in *fuse.ReadIn) error {
 	d := h.node.db
 	switch h.node.kind {
 	case KindWAL:
-		d.pipe.waitFor(int64(in.Offset) + int64(in.Size))
-	case KindJournal:
-		d.pipe.wait()
-		return nil
+		if d.pipe.waitFor(int64(in.Offset)+int64(in.Size)) != nil {
+			return errCut // the transaction has lost what it reads; its error is yet to be told
+		}
 	case KindDatabase:
-		d.pipe.waitPages()
+		if d.pipe.waitPages() != nil {
+			return errCut
+		}
 	default:
 		return nil
 	}
@@ -128,8 +129,11 @@ func (f *FS) write(h *handle, owner uint64, task uint32, data []byte, off int64)
 	return 0, err
 }
 
-// writeBelow reports whether the write goes on later, with the ticket: that of
-// a journal does, and one of the database waits for it.
+// writeBelow reports whether the write goes on later, with the ticket. Only one
+// of the database does. SQLite changes a page once its old content is in the
+// journal, and counts on that when it rolls back, so a journal's error must be
+// told at once; of the database it restores what is in the journal, whatever
+// became of its writes.
 func (f *FS) writeBelow(t Ticket, h *handle, owner uint64, task uint32, data []byte, off int64) (later bool, err error) {
 	d, k := h.node.db, h.node.kind
 	if d == nil {
@@ -142,9 +146,6 @@ func (f *FS) writeBelow(t Ticket, h *handle, owner uint64, task uint32, data []b
 		return false, err
 	}
 	commits := k == KindJournal && commitsJournal(data, off)
-	if k == KindJournal && !commits && d.inTx(owner) {
-		return d.later(lowerWrite{file: h.lower, off: off, ticket: t, kind: k}, data)
-	}
 	if k == KindDatabase && d.writes(data, off) && f.still(t) {
 		return d.later(lowerWrite{file: h.lower, off: off, ticket: t, kind: k}, data)
 	}

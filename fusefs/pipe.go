@@ -16,6 +16,7 @@ type pipe struct {
 	db    *database
 	low   atomic.Int64 // lowest offset under way in -wal; 0 = none
 	pages int          // writes of the database file under way
+	lost  bool         // err is that of a write of the database file
 
 	mu    sync.Mutex
 	idle  sync.Cond
@@ -82,13 +83,14 @@ func (p *pipe) run() {
 	for len(p.queue) > 0 {
 		batch := p.queue
 		p.queue, p.spare = p.spare[:0], batch
-		err := p.err
+		err, lost := p.err, p.lost
 		p.idle.Broadcast()
 		p.mu.Unlock()
 		pages := 0
 		for i := range batch {
 			if err == nil {
 				err = p.do(&batch[i])
+				lost = err != nil && batch[i].kind == KindDatabase
 			}
 			if batch[i].kind == KindDatabase {
 				pages++
@@ -97,7 +99,7 @@ func (p *pipe) run() {
 			batch[i].free()
 		}
 		p.mu.Lock()
-		p.err = err
+		p.err, p.lost = err, lost
 		p.pages -= pages
 	}
 	if p.err != nil {
@@ -106,7 +108,9 @@ func (p *pipe) run() {
 		p.db.suspect.Store(true)
 	}
 	p.busy = false
-	p.low.Store(0)
+	if p.err == nil {
+		p.low.Store(0)
+	}
 	p.idle.Broadcast()
 	p.mu.Unlock()
 }
@@ -144,26 +148,41 @@ func (p *pipe) wait() {
 	}
 }
 
-// waitFor waits where a read of -wal may meet a frame that is under way.
-func (p *pipe) waitFor(end int64) {
-	if low := p.low.Load(); low != 0 && end > low {
-		p.wait()
+// waitFor waits where a read of -wal that ends at end may meet a frame that is
+// under way, and fails where it may meet one that was not written.
+func (p *pipe) waitFor(end int64) error {
+	if low := p.low.Load(); low == 0 || end <= low {
+		return nil
 	}
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	for p.busy {
+		p.idle.Wait()
+	}
+	return p.err
 }
 
 // waitPages waits for writes of the database file: the kernel asks for a page
 // that it has dropped. It does not wait for others, which may wait for whoever
-// waits for this page (ensureWrite, dropPages).
-func (p *pipe) waitPages() {
+// waits for this page (ensureWrite, dropPages). An error is that of a write
+// which may have been this page's.
+func (p *pipe) waitPages() error {
 	p.mu.Lock()
 	defer p.mu.Unlock()
 	for p.pages > 0 {
 		p.idle.Wait()
 	}
+	if p.lost {
+		return p.err
+	}
+	return nil
 }
 
 func (p *pipe) takeErr() error {
 	err := p.err
-	p.err = nil
+	p.err, p.lost = nil, false
+	if !p.busy {
+		p.low.Store(0)
+	}
 	return err
 }
