@@ -31,6 +31,7 @@ type grant struct {
 	until   atomic.Int64 // CLOCK_BOOTTIME, ns
 	revoked atomic.Bool
 	shutAt  atomic.Int64 // CLOCK_BOOTTIME, ns, of the first Fence or Revoke since it was opened; 0 = none
+	settled atomic.Bool  // a Fence has come to its end since it was opened
 }
 
 func (g *grant) valid(now int64) bool { return !g.revoked.Load() && now < g.until.Load() }
@@ -56,7 +57,7 @@ type Gate struct {
 	mu      sync.Mutex
 	drained chan struct{} // closed and replaced when the last one leaves a shut door
 
-	reopened atomic.Pointer[chan struct{}] // closed when the gate may admit again; nil = nobody waits
+	held atomic.Pointer[chan struct{}] // closed when those who are held are to look again; nil = nobody is
 
 	settling sync.Mutex
 	settle   atomic.Pointer[func(context.Context) error]
@@ -90,7 +91,8 @@ func (g *Gate) Open(epoch uint64, until int64) error {
 		raise(&old.until, until)
 		old.word.And(^doorShut)
 		old.shutAt.Store(0)
-		g.tellReopened()
+		old.settled.Store(false)
+		g.tellHeld()
 		return nil
 	case epoch < old.epoch:
 		return fmt.Errorf("open gate, epoch %d: %w, epoch %d is newer", epoch, ErrRevoked, old.epoch)
@@ -103,7 +105,7 @@ func (g *Gate) Open(epoch uint64, until int64) error {
 	next := &grant{epoch: epoch}
 	next.until.Store(until)
 	g.cur.Store(next)
-	g.tellReopened()
+	g.tellHeld()
 	return nil
 }
 
@@ -135,7 +137,7 @@ func raise(v *atomic.Int64, to int64) {
 func (g *Gate) Extend(epoch uint64, until int64) {
 	if c := g.cur.Load(); c.epoch == epoch && !c.revoked.Load() {
 		raise(&c.until, until)
-		g.tellReopened() // it may have lapsed
+		g.tellHeld() // it may have lapsed
 	}
 }
 
@@ -179,8 +181,12 @@ func (g *Gate) Fence(ctx context.Context) error {
 	g.settling.Lock()
 	defer g.settling.Unlock()
 	if hook := g.settle.Load(); hook != nil {
-		return (*hook)(ctx)
+		if err := (*hook)(ctx); err != nil {
+			return err
+		}
 	}
+	c.settled.Store(true)
+	g.tellHeld()
 	return nil
 }
 

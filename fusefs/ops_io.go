@@ -152,6 +152,9 @@ func (f *FS) writeBelow(t Ticket, h *handle, owner uint64, task uint32, data []b
 	if err := d.finishFor(k); err != nil {
 		return false, err
 	}
+	if k == KindJournal && off == 0 && len(data) > journalHeaderSize {
+		d.cutOldJournal(h.lower.fd)
+	}
 	// These took time: look again right before the write.
 	if !f.still(t) {
 		return false, errFenced
@@ -217,6 +220,18 @@ func (d *database) finishFor(k Kind) error {
 		return nil
 	}
 	return d.pipe.finish()
+}
+
+// cutOldJournal does that for one that a new transaction is about to use, and
+// that nobody cut: its commit was not seen, or it is older than this mount.
+func (d *database) cutOldJournal(fd int) {
+	if size, _, known := d.cache.journal.get(); known && size == 0 {
+		return
+	}
+	var b [1]byte
+	if n, err := pread(fd, b[:], 0); err == nil && n == 1 && b[0] == 0 {
+		d.cutJournal(fd)
+	}
 }
 
 func writeAll(fd int, data []byte, off int64) error {

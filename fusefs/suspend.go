@@ -14,13 +14,18 @@ import (
 // the way of every other request, which admits or refuses it.
 
 // suspendWrite holds a write while fenced. It returns an error only where the
-// application was interrupted.
+// application was interrupted. One to -wal is held no longer than until the
+// fence has cut transactions off: the kernel holds the inode's lock meanwhile,
+// and SQLite run by root waits for that when it opens a -wal (os_unix.c,
+// robustFchown).
 func (f *FS) suspendWrite(cancel <-chan struct{}, h *handle, owner uint64) error {
 	k, d := h.node.kind, h.node.db
 	if f.cfg.Suspend == 0 || d == nil || k != KindJournal && k != KindWAL {
 		return nil
 	}
-	return d.suspend(cancel, k, func() bool { return d.cut(owner, 0).writes || d.cutWriter() || d.rollsBack(owner, k) })
+	return d.suspend(cancel, k, func() bool {
+		return d.cut(owner, 0).writes || d.cutWriter() || d.rollsBack(owner, k) || k == KindWAL && f.gate.settled()
+	})
 }
 
 // suspendLock holds a lock request by which a write transaction begins.
@@ -42,7 +47,7 @@ func (d *database) suspendLock(cancel <-chan struct{}, r request) error {
 func (d *database) suspend(cancel <-chan struct{}, k Kind, pass func() bool) error {
 	f := d.fs
 	for held := false; ; held = true {
-		reopened := f.gate.reopening()
+		news := f.gate.news()
 		d.mu.Lock()
 		changed := d.changed
 		d.mu.Unlock()
@@ -55,7 +60,7 @@ func (d *database) suspend(cancel <-chan struct{}, k Kind, pass func() bool) err
 		}
 		over := time.NewTimer(left)
 		select {
-		case <-reopened:
+		case <-news:
 		case <-changed:
 		case <-over.C:
 		case <-cancel:
@@ -121,28 +126,31 @@ func (d *database) rollsBack(owner uint64, k Kind) bool {
 
 func (x deadness) any() bool { return x.reads || x.writes }
 
-// reopening returns a channel that is closed when the gate may admit again. To
-// be taken before Admitting is asked.
-func (g *Gate) reopening() <-chan struct{} {
+// news returns a channel that is closed when the gate may admit again, or a
+// Fence has come to its end. To be taken before the state is asked for.
+func (g *Gate) news() <-chan struct{} {
 	for {
-		if ch := g.reopened.Load(); ch != nil {
+		if ch := g.held.Load(); ch != nil {
 			return *ch
 		}
 		ch := make(chan struct{})
-		if g.reopened.CompareAndSwap(nil, &ch) {
+		if g.held.CompareAndSwap(nil, &ch) {
 			return ch
 		}
 	}
 }
 
-func (g *Gate) tellReopened() {
-	if g.reopened.Load() == nil {
+func (g *Gate) tellHeld() {
+	if g.held.Load() == nil {
 		return
 	}
-	if ch := g.reopened.Swap(nil); ch != nil {
+	if ch := g.held.Swap(nil); ch != nil {
 		close(*ch)
 	}
 }
+
+// settled reports whether a Fence has come to its end since the gate was open.
+func (g *Gate) settled() bool { return g.cur.Load().settled.Load() }
 
 // shutFor returns for how long the gate has admitted nothing: since it was
 // fenced or revoked, or since its lease ran out, whichever came first.

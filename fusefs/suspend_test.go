@@ -277,6 +277,60 @@ func TestSuspendNeverHoldsReaders(t *testing.T) {
 	})
 }
 
+// A write to -wal is not held once the fence has engaged: readers that open the
+// database would wait for it in the kernel.
+func TestSuspendDoesNotHoldTheWAL(t *testing.T) {
+	r := newRig(t, func(c *Config) { c.Suspend = never })
+	a := startApp(t)
+	openDB(r, a, "c", "WAL")
+	a.must("c", "CREATE TABLE t (x)")
+	fd, err := unix.Open(r.path("db-wal"), unix.O_RDWR, 0)
+	require.NoError(t, err)
+	defer unix.Close(fd)
+	r.gate.Revoke()
+	result := make(chan error, 1)
+	go func() {
+		_, err := pwrite(fd, make([]byte, walHeaderSize), 0)
+		result <- err
+	}()
+	r.untilHeld(0)
+	r.fence()
+	require.ErrorIs(t, <-result, unix.EROFS, "woken by the fence")
+	_, err = pwrite(fd, make([]byte, walHeaderSize), 0)
+	require.ErrorIs(t, err, unix.EROFS)
+	b := startApp(t)
+	b.open("b", r.path("db"))
+	require.Equal(t, "0", b.value("b", "SELECT count(*) FROM t"))
+	require.EqualValues(t, 1, r.suspended())
+}
+
+// A held write to the database does not keep readers from opening and closing it.
+func TestHeldWriteBesideReaders(t *testing.T) {
+	r := newRig(t, func(c *Config) { c.Suspend = never })
+	a := startApp(t)
+	openDB(r, a, "c", "DELETE")
+	a.must("c", "CREATE TABLE t (x)")
+	page, err := os.ReadFile(r.path("db"))
+	require.NoError(t, err)
+	fd, err := unix.Open(r.path("db"), unix.O_RDWR, 0)
+	require.NoError(t, err)
+	defer unix.Close(fd)
+	r.fence()
+	result := make(chan error, 1)
+	go func() {
+		_, err := pwrite(fd, page[:4096], 0)
+		result <- err
+	}()
+	r.untilHeld(0)
+	b := startApp(t)
+	b.open("b", r.path("db"))
+	require.Equal(t, "0", b.value("b", "SELECT count(*) FROM t"))
+	require.Empty(t, b.do(order{Op: "close", Conn: "b"}).Err)
+	require.Empty(t, result)
+	r.reopen(2)
+	require.NoError(t, <-result)
+}
+
 // However many are held, others are served.
 func TestManyAreHeld(t *testing.T) {
 	r := newRig(t, func(c *Config) { c.Suspend = never })
@@ -332,28 +386,31 @@ func isClosed(ch <-chan struct{}) bool {
 	}
 }
 
-func TestGateTellsWhenItReopens(t *testing.T) {
+func TestGateTellsThoseWhoAreHeld(t *testing.T) {
 	var now atomic.Int64
 	now.Store(1000)
 	g := NewGate()
 	g.now = now.Load
 	closed := func(ch <-chan struct{}) bool { return isClosed(ch) }
-	ch := g.reopening()
+	ch := g.news()
 	require.NoError(t, g.Open(1, 2000))
 	require.True(t, closed(ch), "opened")
 
-	ch = g.reopening()
-	require.Equal(t, ch, g.reopening(), "one channel for all who wait")
+	ch = g.news()
+	require.Equal(t, ch, g.news(), "one channel for all who wait")
 	now.Store(2500)
 	require.Equal(t, 500*time.Nanosecond, g.shutFor(), "since the lease ran out")
 	require.NoError(t, g.Fence(context.Background()))
 	now.Store(2600)
 	require.Equal(t, 600*time.Nanosecond, g.shutFor(), "the fence came later")
-	require.False(t, closed(ch))
+	require.True(t, closed(ch), "fenced")
+	require.True(t, g.settled())
+	ch = g.news()
 	g.Extend(1, 3000)
 	require.False(t, g.Admitting())
 	require.NoError(t, g.Open(1, 3000))
 	require.True(t, closed(ch), "opened again")
+	require.False(t, g.settled())
 
 	now.Store(2700)
 	require.NoError(t, g.Fence(context.Background()))
@@ -362,7 +419,7 @@ func TestGateTellsWhenItReopens(t *testing.T) {
 	require.Equal(t, 200*time.Nanosecond, g.shutFor(), "since the first")
 	require.NoError(t, g.Open(2, 3500))
 	now.Store(3600)
-	ch = g.reopening()
+	ch = g.news()
 	g.Extend(2, 4000)
 	require.True(t, closed(ch), "a lapsed lease is prolonged")
 	require.True(t, g.Admitting())
