@@ -48,7 +48,7 @@ func (s *site) tearDown(ctx context.Context, err error) error {
 		left = errors.Join(left, fmt.Errorf("left behind: %s", strings.Join(l, ", ")))
 	}
 	if interrupted {
-		err = errors.New("interrupted")
+		err = fmt.Errorf("interrupted (%w)", context.Cause(ctx))
 	}
 	return errors.Join(err, left)
 }
