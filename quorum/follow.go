@@ -129,15 +129,45 @@ func (n *Node) Primary() (hostname string, ok bool) {
 
 var errNoPrimary = errors.New("no primary is known in the current term")
 
+// upstream is what the streams from one primary under one Open have in common.
+type upstream struct {
+	leader context.Context // of the leadership
+	ref    policy.OpenRef
+	ctx    context.Context
+	cancel context.CancelFunc
+}
+
 // Upstream returns how the remote primary is reached, and a context that ends
-// the moment leadership changes or is unknown.
+// the moment leadership changes or is unknown, or another Open is committed. A
+// stream belongs to the Open that was known when it began: under that one it is
+// asked whether this node is in step (Connected), and a follower may hear of a
+// new one of the same term only after its LiteFS has connected again.
 func (n *Node) Upstream() (context.Context, func(context.Context) (net.Conn, error), error) {
-	l, _, ok := n.primary()
+	l, st, ok := n.primary()
 	if !ok || l.ctx.Err() != nil {
 		return nil, nil, errNoPrimary
 	}
+	n.mu.Lock()
+	defer n.mu.Unlock()
+	if u := &n.upstream; u.leader != l.ctx || u.ref != st.ref() {
+		if u.cancel != nil {
+			u.cancel()
+		}
+		u.leader, u.ref = l.ctx, st.ref()
+		u.ctx, u.cancel = context.WithCancel(l.ctx)
+	}
 	dial := func(ctx context.Context) (net.Conn, error) { return n.mux.dial(ctx, l.addr, protoHTTP) }
-	return l.ctx, dial, nil
+	return n.upstream.ctx, dial, nil
+}
+
+// endUpstream ends the streams of an Open that is no longer the newest.
+func (n *Node) endUpstream() {
+	ref := n.fsm.state().ref()
+	n.mu.Lock()
+	defer n.mu.Unlock()
+	if u := &n.upstream; u.cancel != nil && u.ref != ref {
+		u.cancel()
+	}
 }
 
 // markTick is how often a connected replica asks whether it has caught up with

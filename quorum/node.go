@@ -121,6 +121,7 @@ type Node struct {
 	rtts       map[raft.ServerID]time.Duration
 	peerStates map[string]peerRecord
 	wakeLead   chan struct{}
+	upstream   upstream
 	wantRound  chan struct{} // somebody waits for answers to heartbeats yet to be sent
 
 	markMu    sync.Mutex // orders the writers of the in-step marker
@@ -148,7 +149,10 @@ func Open(cfg Config) (*Node, error) {
 		wakeLead: make(chan struct{}, 1), wantRound: make(chan struct{}, 1), born: time.Now(),
 	}
 	n.ctx, n.cancel = context.WithCancel(context.Background())
-	n.fsm = &fsm{log: n.log, changed: n.poke}
+	n.fsm = &fsm{log: n.log, changed: func() {
+		n.endUpstream()
+		n.poke()
+	}}
 	var err error
 	if n.fence, err = loadFence(cfg.DataDir); err != nil {
 		return nil, err

@@ -1,9 +1,11 @@
 package quorum
 
 import (
+	"context"
 	"testing"
 	"time"
 
+	"github.com/hashicorp/raft"
 	"github.com/stretchr/testify/require"
 
 	"github.com/litefence/litefence/policy"
@@ -134,6 +136,37 @@ func TestOpensOnlyWithKeyAndPerGrant(t *testing.T) {
 	defer w.gate.mu.Unlock()
 	require.Len(t, w.gate.epochs, 2)
 	require.Greater(t, w.gate.epochs[1], w.gate.epochs[0])
+}
+
+// A stream belongs to one Open: when another is committed, in the same term
+// too, it ends, and its LiteFS connects and is asked anew. Otherwise a follower
+// that heard of the Open late would never be in step with it.
+func TestStreamsEndWithTheirOpen(t *testing.T) {
+	c := newCluster(t, 3, nil)
+	w := c.writer()
+	var f *testNode
+	for _, n := range c.nodes {
+		if n != w {
+			f = n
+		}
+	}
+	var up context.Context
+	eventually(t, "it follows", func() bool {
+		var err error
+		up, _, err = f.Upstream()
+		return err == nil
+	})
+	again, _, err := f.Upstream()
+	require.NoError(t, err)
+	require.Equal(t, up, again, "all streams of one Open")
+	st := f.fsm.state()
+	open := st.Open
+	open.ID = "another"
+	require.Nil(t, f.fsm.Apply(&raft.Log{Index: st.Index + 1, Term: open.Term, Data: open.encode()}))
+	require.Error(t, up.Err())
+	again, _, err = f.Upstream()
+	require.NoError(t, err)
+	require.NoError(t, again.Err())
 }
 
 func TestOtherTimingsAreRefused(t *testing.T) {
