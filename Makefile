@@ -37,8 +37,8 @@ test: deps lint build
 # mode. SEED repeats the choices of a run whose seed was printed.
 TIME ?= 10m
 torture: deps build
-	FUSEFS_STRESS=$(TIME) FUSEFS_SEED=$(SEED) $(GO) test -race -count=1 -p 1 -timeout 0 -v \
-		-run '^(TestStress|TestTorture|TestReplicaStress|TestRolesUnderLoad)$$' ./fusefs ./test
+	FUSEFS_STRESS=$(TIME) FUSEFS_DIFFERENTIAL=$(TIME) FUSEFS_SEED=$(SEED) $(GO) test -race -count=1 -p 1 -timeout 0 -v \
+		-run '^(TestStress|TestTorture|TestReplicaStress|TestDifferential|TestDifferentialOnAReplica|TestRolesUnderLoad)$$' ./fusefs ./test
 
 demo: deps build
 	./$(BIN)/litefence demo -litefs $(BIN)/litefs $(DEMOFLAGS)
