@@ -308,9 +308,10 @@ func (d *database) readersAbove() bool {
 // unlock drops what owner holds of which.
 func (d *database) unlock(owner uint64, which slotSet) error {
 	var err error
+	settle := which
 	if which.has(slotWrite) {
 		err = d.endWrite(owner)
-		which |= readSlots // one of them may have stayed for it
+		settle |= readSlots // one of them may have stayed below for it
 	}
 	d.mu.Lock()
 	reserved := which.has(slotReserved) && d.table.holds(slotReserved, owner)
@@ -332,7 +333,7 @@ func (d *database) unlock(owner uint64, which slotSet) error {
 			d.table.drop(s, owner)
 		}
 	}
-	err = errors.Join(err, d.settleBelow(which))
+	err = errors.Join(err, d.settleBelow(settle))
 	if reserved {
 		d.txOpen.Store(false)
 	}

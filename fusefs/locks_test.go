@@ -227,3 +227,26 @@ func TestWaitingWriterIsNotStarved(t *testing.T) {
 	close(stop)
 	readers.Wait()
 }
+
+// The end of a write transaction leaves the READ lock of the process, which may
+// be another connection's: whoever took it away could restart the WAL beneath
+// a reader, and LiteFS's own writers could come in.
+func TestUnlockOfWriteLeavesREAD(t *testing.T) {
+	r := newRig(t)
+	a, b := startApp(t), startApp(t)
+	openDB(r, a, "a", "WAL")
+	a.must("a", "CREATE TABLE t (x)")
+	fa, fb := a.sysopen(r.path("db-shm"), unix.O_RDWR), b.sysopen(r.path("db-shm"), unix.O_RDWR)
+	require.Zero(t, a.lockOp("lock", fa, unix.F_RDLCK, walByte+4, 1))
+	require.Zero(t, a.lockOp("lock", fa, unix.F_WRLCK, walByte, 1))
+	require.Zero(t, a.lockOp("lock", fa, unix.F_UNLCK, walByte, 1))
+	require.Equal(t, int(unix.EAGAIN), b.lockOp("lock", fb, unix.F_WRLCK, walByte+4, 1))
+	d := r.fs.dbs.get("db")
+	d.mu.Lock()
+	d.dropKept()
+	reads := d.reads()
+	d.mu.Unlock()
+	require.NotZero(t, reads, "LiteFS's writers are kept out")
+	require.Zero(t, a.lockOp("lock", fa, unix.F_UNLCK, walByte+4, 1))
+	require.Zero(t, b.lockOp("lock", fb, unix.F_WRLCK, walByte+4, 1))
+}
