@@ -273,7 +273,12 @@ func (d *database) positionLocked() (pos position, err error) {
 			return pos, err
 		}
 	}
-	_, err = pread(d.pos.fd, pos[:], 0)
+	return d.pos.position()
+}
+
+// position reads a -pos.
+func (l *lowerFile) position() (pos position, err error) {
+	_, err = pread(l.fd, pos[:], 0)
 	return pos, err
 }
 
@@ -298,9 +303,7 @@ func (d *database) positionAfter() (position, error) {
 	l.refs.Add(1)
 	d.mu.Unlock()
 	defer l.release()
-	var pos position
-	_, err := pread(l.fd, pos[:], 0)
-	return pos, err
+	return l.position()
 }
 
 // journalMode is what a database's header says (sqlite.org/fileformat.html,
@@ -359,11 +362,12 @@ func (d *database) inWALMode() bool {
 	return d.journalMode(nil) == modeWAL
 }
 
-// endJournal waits for the journal writes of a transaction that ends. One that
-// failed was told to nobody; there is nobody left who could use the journal.
-func (d *database) endJournal() {
+// endPages waits for the database writes of a rollback transaction that ends.
+// One that failed was told to nobody, and nobody is left to tell; the journal
+// has what was there before.
+func (d *database) endPages() {
 	if err := d.pipe.finish(); err != nil {
-		d.fs.log.Debug("a journal that was given up was not written whole", "db", d.name, "err", err)
+		d.fs.log.Debug("pages of an ended transaction were not written", "db", d.name, "err", err)
 	}
 }
 
@@ -404,24 +408,23 @@ func (d *database) stat(k Kind, l *lowerFile) (st unix.Stat_t, seconds uint64, e
 		return st, 0, err
 	}
 	known := d.knownSize(k)
+	var bump int64
 	d.mu.Lock()
 	if k == KindDatabase {
 		d.glance()
+		bump = d.cache.bump
 	}
 	pinned := d.pinned() && d.dead.Load() == nil
 	size, absent, ok := known.get()
 	if pinned && ok {
-		seconds, bump := d.kept(k), d.cache.bump
+		seconds = d.kept(k)
 		d.mu.Unlock()
 		if absent {
 			return st, 0, unix.ENOENT
 		}
-		if k != KindDatabase {
-			bump = 0
-		}
 		return bumped(d.fs.statOf(size), bump), seconds, nil
 	}
-	gen, bump := known.gen.Load(), d.cache.bump
+	gen := known.gen.Load()
 	d.mu.Unlock()
 	d.pipe.wait()
 	if l != nil {
@@ -434,8 +437,7 @@ func (d *database) stat(k Kind, l *lowerFile) (st unix.Stat_t, seconds uint64, e
 	case err == unix.ENOENT && l != nil:
 		// Dropped. The kernel asks before every read, and who has it open may
 		// read on (LiteFS stats by name even then).
-		st, err = bumped(d.fs.statOf(known.last.Load()), bump), nil
-		return st, 0, nil
+		return bumped(d.fs.statOf(known.last.Load()), bump), 0, nil
 	case err == nil:
 		known.last.Store(st.Size)
 		st = bumped(st, bump)

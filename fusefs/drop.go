@@ -1,10 +1,9 @@
 package fusefs
 
 import (
-	"strconv"
-	"strings"
-
 	"golang.org/x/sys/unix"
+
+	"github.com/litefence/litefence/policy"
 )
 
 // A database that LiteFS no longer has. Its next namesake is another: it gets a
@@ -30,14 +29,15 @@ func (f *FS) txid(db string) uint64 {
 		return 0
 	}
 	defer l.release()
-	var b [64]byte
-	n, err := pread(l.fd, b[:], 0)
+	raw, err := l.position()
 	if err != nil {
 		return 0
 	}
-	hex, _, _ := strings.Cut(string(b[:n]), "/")
-	id, _ := strconv.ParseUint(hex, 16, 64)
-	return id
+	pos, err := policy.ParsePos(string(raw[:]))
+	if err != nil {
+		return 0
+	}
+	return pos.TXID
 }
 
 // orphan takes the name from the database that bears it.
@@ -68,7 +68,7 @@ func (d *database) abandon() {
 	for s := range slots {
 		if d.held[s] != unlocked {
 			if err := d.setBelow(s, unlocked); err != nil {
-				d.fs.log.Debug("unlock below failed", "db", d.name, "err", err)
+				d.unlockFailed(err)
 				d.held[s] = unlocked
 			}
 		}

@@ -140,15 +140,12 @@ func (d *database) lockBelow(r request) (undo changes, err error) {
 
 // wantedWith is wanted as if r were granted.
 func (d *database) wantedWith(s slot, r request) lockType {
-	old := d.table.get(s, r.owner)
-	if old != nil && old.dead {
-		return d.wanted(s)
-	}
-	var was hold
-	if old != nil {
+	was := hold{owner: r.owner}
+	if old := d.table.get(s, r.owner); old != nil {
 		was = *old
-	} else {
-		was = hold{owner: r.owner}
+	}
+	if was.dead {
+		return d.wanted(s)
 	}
 	d.table.set(s, r.hold(s))
 	want := d.wanted(s)
@@ -227,18 +224,14 @@ func (d *database) setBelow(s slot, typ lockType) error {
 	if d.held[s] == typ {
 		return nil
 	}
-	l := d.file
-	if s.inSHM() {
-		l = d.shmLocks
-	}
+	l := d.lockFile(s)
 	if l == nil {
 		return syscall.EBADF
 	}
 	if typ == unlocked && s == slotShared {
 		d.beforeRelease()
 	}
-	start, size := s.bytesOf()
-	err := setLock(l.fd, fcntlType(typ), start, size)
+	err := s.lock(l, typ)
 	if err == nil || typ == unlocked {
 		// An unlock that LiteFS cannot hear any more has happened: it is dead.
 		d.held[s] = typ
@@ -247,6 +240,20 @@ func (d *database) setBelow(s slot, typ lockType) error {
 		d.released()
 	}
 	return err
+}
+
+// lockFile is the lower file through which s is locked; nil = none is open.
+func (d *database) lockFile(s slot) *lowerFile {
+	if s.inSHM() {
+		return d.shmLocks
+	}
+	return d.file
+}
+
+// lock makes this process hold typ of s through l.
+func (s slot) lock(l *lowerFile, typ lockType) error {
+	start, size := s.bytesOf()
+	return setLock(l.fd, fcntlType(typ), start, size)
 }
 
 func fcntlType(t lockType) int16 {
@@ -317,7 +324,7 @@ func (d *database) unlock(owner uint64, which slotSet) error {
 	reserved := which.has(slotReserved) && d.table.holds(slotReserved, owner)
 	if reserved {
 		d.mu.Unlock()
-		d.endJournal()
+		d.endPages()
 		d.mu.Lock()
 	}
 	if which.has(slotShared) && d.table.holds(slotShared, owner) {
@@ -428,10 +435,7 @@ func (d *database) leftHot(h *hold) bool {
 
 // queryBelow asks LiteFS which lock of its own stands in the way of typ on s.
 func (d *database) queryBelow(s slot, typ lockType) (lockType, error) {
-	l := d.file
-	if s.inSHM() {
-		l = d.shmLocks
-	}
+	l := d.lockFile(s)
 	if l == nil {
 		return unlocked, syscall.EBADF
 	}

@@ -5,9 +5,9 @@ import (
 	"golang.org/x/sys/unix"
 )
 
-// rawFS keeps the FUSE operations out of FS's own method set. No timeout is
-// ever given to the kernel: every name and every size is asked for again,
-// because LiteFS changes them beneath us.
+// rawFS keeps the FUSE operations out of FS's own method set. The kernel is
+// given a timeout only where what it keeps cannot change beneath us, or is taken
+// back when it may (entryKept, attrKept).
 type rawFS struct{ *FS }
 
 func (f *rawFS) String() string    { return fsType }

@@ -42,16 +42,9 @@ func (f *FS) open(n *node, flags uint32, out *fuse.OpenOut) error {
 			return err
 		}
 		h.lower = l
-		out.OpenFlags = fuse.FOPEN_KEEP_CACHE
-	case KindWAL:
-		l, err := f.openWAL(n.db.name)
-		if err != nil {
-			return err
-		}
-		h.lower = l
 	default:
 		mode := int(flags & unix.O_ACCMODE)
-		if n.kind == KindJournal {
+		if n.kind == KindJournal || n.kind == KindWAL {
 			mode = unix.O_RDWR
 		}
 		l, err := f.openLower(n.name, mode)
@@ -60,14 +53,18 @@ func (f *FS) open(n *node, flags uint32, out *fuse.OpenOut) error {
 		}
 		h.lower = l
 	}
-	if h.node.kind != KindDatabase {
-		out.OpenFlags = fuse.FOPEN_DIRECT_IO
-	}
+	out.OpenFlags = openFlags(n.kind)
 	out.Fh = f.files.add(h).id
 	return nil
 }
 
-func (f *FS) openWAL(db string) (*lowerFile, error) { return f.openLower(db+"-wal", unix.O_RDWR) }
+// openFlags lets the kernel cache the database, and keep its pages over an open.
+func openFlags(k Kind) uint32 {
+	if k == KindDatabase {
+		return fuse.FOPEN_KEEP_CACHE
+	}
+	return fuse.FOPEN_DIRECT_IO
+}
 
 func (f *FS) openSHM(n *node, out *fuse.OpenOut) error {
 	if err := n.db.openSHM(); err != nil {
@@ -177,10 +174,7 @@ func (f *FS) createLower(name, base string, k Kind, flags uint32, out *fuse.Open
 	}
 	h := f.files.add(&handle{node: n, lower: l})
 	out.Fh = h.id
-	out.OpenFlags = fuse.FOPEN_DIRECT_IO
-	if k == KindDatabase {
-		out.OpenFlags = fuse.FOPEN_KEEP_CACHE
-	}
+	out.OpenFlags = openFlags(k)
 	return h.node, nil
 }
 

@@ -3,7 +3,6 @@ package fusefs
 import (
 	"sync"
 	"sync/atomic"
-	"syscall"
 )
 
 // pipe carries lower writes out behind the application's back, in order: one
@@ -121,11 +120,14 @@ func (p *pipe) do(w *lowerWrite) error {
 			return err
 		}
 	}
-	n, err := pwrite(w.file.fd, *w.data, w.off)
-	if err == nil && n != len(*w.data) {
-		err = syscall.EIO // a part of a frame or page; LiteFS never does that
+	return writeAll(w.file.fd, *w.data, w.off)
+}
+
+// drain waits until nothing is under way. Called with mu held.
+func (p *pipe) drain() {
+	for p.busy {
+		p.idle.Wait()
 	}
-	return err
 }
 
 // finish waits until nothing is under way, and returns the error of what was.
@@ -133,9 +135,7 @@ func (p *pipe) do(w *lowerWrite) error {
 func (p *pipe) finish() error {
 	p.mu.Lock()
 	defer p.mu.Unlock()
-	for p.busy {
-		p.idle.Wait()
-	}
+	p.drain()
 	return p.takeErr()
 }
 
@@ -143,9 +143,7 @@ func (p *pipe) finish() error {
 func (p *pipe) wait() {
 	p.mu.Lock()
 	defer p.mu.Unlock()
-	for p.busy {
-		p.idle.Wait()
-	}
+	p.drain()
 }
 
 // waitFor waits where a read of -wal that ends at end may meet a frame that is
@@ -156,9 +154,7 @@ func (p *pipe) waitFor(end int64) error {
 	}
 	p.mu.Lock()
 	defer p.mu.Unlock()
-	for p.busy {
-		p.idle.Wait()
-	}
+	p.drain()
 	return p.err
 }
 

@@ -5,6 +5,8 @@ import (
 	"fmt"
 	"syscall"
 	"time"
+
+	"golang.org/x/sys/unix"
 )
 
 // SQLite ignores the result of the WRITE unlock at which LiteFS commits a WAL
@@ -125,8 +127,7 @@ func (d *database) commitBelow() error {
 	if !held || l == nil {
 		return syscall.EIO // LiteFS refuses frames without WRITE; so this is a lost lock
 	}
-	start, size := slotWrite.bytesOf()
-	if err := setLock(l.fd, fcntlType(unlocked), start, size); err != nil {
+	if err := slotWrite.lock(l, unlocked); err != nil {
 		return err
 	}
 	d.mu.Lock()
@@ -166,10 +167,9 @@ func (d *database) ensureWrite() error {
 	if !owed {
 		return nil // or LiteFS says why not
 	}
-	start, size := slotWrite.bytesOf()
 	var err error
 	for range writeTries {
-		if err = setLock(l.fd, fcntlType(exclusive), start, size); err != syscall.EAGAIN {
+		if err = slotWrite.lock(l, exclusive); err != syscall.EAGAIN {
 			break
 		}
 		time.Sleep(writePause)
@@ -228,8 +228,7 @@ func (d *database) dropWrite(owner uint64) error {
 		return nil
 	}
 	d.cancelUnpublished()
-	start, size := slotWrite.bytesOf()
-	err := setLock(l.fd, fcntlType(unlocked), start, size)
+	err := slotWrite.lock(l, unlocked)
 	d.mu.Lock()
 	d.held[slotWrite] = unlocked
 	if d.wal.commit != 0 {
@@ -249,7 +248,7 @@ func (d *database) cancelUnpublished() {
 	if w.seq != d.writeSeq.Load() || w.commit == 0 {
 		return
 	}
-	l, err := d.fs.openWAL(d.name)
+	l, err := d.fs.openLower(d.name+"-wal", unix.O_RDWR)
 	if err == nil {
 		defer l.release()
 		if d.indexCovers(uint32((w.commit-walHeaderSize)/w.frameSize()) + 1) {

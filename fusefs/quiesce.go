@@ -94,7 +94,7 @@ func (d *database) mappers() map[uint32]bool {
 
 // cutOff takes away below what only dead holds need. Those who were reading
 // must not see what comes after, not even from the kernel's page cache: its
-// pages go first, and from then on every read of the file asks us (attr.go).
+// pages go first, and from then on every read of the file asks us (stat).
 // Called with mu held.
 func (d *database) cutOff(readers bool) {
 	d.endExclusive()

@@ -9,9 +9,9 @@ import (
 // instead of being refused, in case the gate opens again soon. Only lock
 // requests and writes are held: a CREATE or UNLINK that waits would keep the
 // directory's lock, and with it every reader; and a write of the database file
-// comes out of the page cache, where others may wait for it. Whoever is held has no ticket and
-// holds neither mu nor walMu, so fencing waits for nobody; afterwards it goes
-// the way of every other request, which admits or refuses it.
+// comes out of the page cache, where others may wait for it. Whoever is held has
+// no ticket and holds neither mu nor walMu, so fencing waits for nobody;
+// afterwards it goes the way of every other request, which admits or refuses it.
 
 // suspendWrite holds a write while fenced. It returns an error only where the
 // application was interrupted. One to -wal is held no longer than until the
@@ -85,7 +85,7 @@ func (d *database) beginsWrite(r request) bool {
 		if !r.slots.has(s) {
 			continue
 		}
-		if h := d.table.get(s, r.owner); h != nil && h.typ == exclusive {
+		if d.table.holds(s, r.owner) {
 			continue
 		}
 		if s == slotReserved || s == slotWrite && d.readsWAL(r.owner) {
@@ -120,8 +120,7 @@ func (d *database) rollsBack(owner uint64, k Kind) bool {
 	}
 	d.mu.Lock()
 	defer d.mu.Unlock()
-	h := d.table.get(slotShared, owner)
-	return h != nil && h.typ == exclusive && d.table.get(slotReserved, owner) == nil
+	return d.table.holds(slotShared, owner) && d.table.get(slotReserved, owner) == nil
 }
 
 func (x deadness) any() bool { return x.reads || x.writes }
