@@ -19,7 +19,7 @@ func TestConfirmCountsMessagesSentAfterTheCall(t *testing.T) {
 	_, err := l.ask()
 	require.ErrorIs(t, err, errLeaseOver, "no term yet")
 	l.lead(5)
-	l.acked(5, "b", c.Boot())
+	l.acked(5, "b", c.Boot(), 0)
 	before := l.number()
 	q, err := l.ask()
 	require.NoError(t, err)
@@ -49,7 +49,7 @@ func TestConfirmCountsMessagesSentAfterTheCall(t *testing.T) {
 func TestConfirmEndsWithTheLease(t *testing.T) {
 	l, c, _ := newTestLease(3)
 	l.lead(5)
-	l.acked(5, "b", c.Boot())
+	l.acked(5, "b", c.Boot(), 0)
 	q, err := l.ask()
 	require.NoError(t, err)
 	news, left, err := l.answer(q)
@@ -78,7 +78,7 @@ func TestConfirmAgreesWithOracle(t *testing.T) {
 		ids, _ := l.voters()
 		l.lead(1)
 		for _, id := range ids {
-			l.acked(1, id, c.Boot())
+			l.acked(1, id, c.Boot(), 0)
 		}
 		var asked []question
 		type sent struct {

@@ -10,6 +10,8 @@ import (
 	"github.com/hashicorp/raft"
 )
 
+var _ raft.ConfigurationStore = (*fsm)(nil)
+
 // fsm is raft's state machine: it folds records into a state.
 type fsm struct {
 	log     *slog.Logger
@@ -41,6 +43,15 @@ func (f *fsm) Apply(l *raft.Log) any {
 	}
 	f.changed()
 	return nil
+}
+
+// StoreConfiguration implements raft.ConfigurationStore. Raft's own
+// GetConfiguration does not know the index (api.go: it copies the servers only).
+func (f *fsm) StoreConfiguration(index uint64, _ raft.Configuration) {
+	f.mu.Lock()
+	f.st.Voters = index
+	f.mu.Unlock()
+	f.changed()
 }
 
 func (f *fsm) ignore(l *raft.Log, err error) error {

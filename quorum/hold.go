@@ -68,8 +68,8 @@ func (n *Node) awaitLiteFS(ctx context.Context, g *grant) (policy.Reason, error)
 func (n *Node) open(ctx context.Context, g *grant) error {
 	// What came before this leader's own barrier is in the state: the barrier
 	// was applied before the grant was offered.
-	newest := n.fsm.state().Newest
-	if err := n.waitOut(ctx, g, waitFor(newest, string(n.raftID()), n.cfg.ClockDrift)); err != nil {
+	st := n.fsm.state()
+	if err := n.waitOut(ctx, g, waitFor(st.Newest, string(n.raftID()), n.cfg.ClockDrift)); err != nil {
 		return err
 	}
 	pos, err := n.primaryPositions(ctx, g)
@@ -131,7 +131,8 @@ func (n *Node) openGate(g *grant, index uint64) error {
 	return nil
 }
 
-// waitOut returns d after the first majority of this term, by CLOCK_MONOTONIC.
+// waitOut returns d after the first majority of this term, by CLOCK_MONOTONIC,
+// less what had passed before it.
 func (n *Node) waitOut(ctx context.Context, g *grant, d time.Duration) error {
 	if n.cfg.UnsafeNoWait {
 		d = 0
@@ -140,8 +141,11 @@ func (n *Node) waitOut(ctx context.Context, g *grant, d time.Duration) error {
 		if err := n.lapsed(ctx, g); err != nil {
 			return err
 		}
-		first, ok := n.lease.firstMajority(g.term)
-		left := time.Duration(first + int64(d) - n.clock.Mono())
+		first, credit, ok := n.lease.firstMajority(g.term)
+		if !n.fsm.state().creditable() {
+			credit = 0
+		}
+		left := d - min(credit, d) - time.Duration(n.clock.Mono()-first)
 		if ok && left <= 0 {
 			return nil
 		}

@@ -3,6 +3,7 @@ package quorum
 import (
 	"errors"
 	"fmt"
+	"math"
 	"sync"
 	"sync/atomic"
 	"time"
@@ -40,8 +41,13 @@ type lease struct {
 	dead     bool   // for good, as far as term goes
 	highest  uint64 // highest term seen in any message
 	acks     map[raft.ServerID]int64
-	majority int64  // CLOCK_MONOTONIC of the first majority in term; 0 = none yet
-	epoch    uint64 // of the open gate; 0 = shut
+	ages     map[raft.ServerID]time.Duration // said with the voter's first answer in term
+	majority int64                           // CLOCK_MONOTONIC of the first majority in term; 0 = none yet
+	credit   time.Duration                   // of the older leases' wait, how much has passed by then
+	epoch    uint64                          // of the open gate; 0 = shut
+	opened   bool                            // the gate was open in term
+
+	past past // what this node knows of older leaders; has a lock of its own
 
 	numbers atomic.Int64            // of the AppendEntries sent; they order sends without a clock
 	answers map[raft.ServerID]int64 // newest one that the voter answered with Success in term
@@ -64,18 +70,23 @@ func (l *lease) leadLocked(term uint64) {
 	l.term, l.dead = term, l.highest > term
 	l.highest = max(l.highest, term)
 	l.acks, l.answers = map[raft.ServerID]int64{}, map[raft.ServerID]int64{}
-	l.majority = 0
+	l.ages = map[raft.ServerID]time.Duration{}
+	l.majority, l.credit, l.opened = 0, 0, false
 	l.noteMajority()
 }
 
 // acked records that a voter answered with Success, in term, a message that was
-// sent at the boot-time stamp sent.
-func (l *lease) acked(term uint64, id raft.ServerID, sent int64) {
+// sent at the boot-time stamp sent. age is how long before the answer it had
+// last heard of an older leader; 0 = unknown.
+func (l *lease) acked(term uint64, id raft.ServerID, sent int64, age time.Duration) {
 	l.mu.Lock()
 	defer l.mu.Unlock()
 	l.leadLocked(term)
 	if term != l.term || l.dead || sent <= l.acks[id] {
 		return
+	}
+	if _, ok := l.ages[id]; !ok {
+		l.ages[id] = age
 	}
 	l.acks[id] = sent
 	l.noteMajority()
@@ -87,13 +98,26 @@ func (l *lease) acked(term uint64, id raft.ServerID, sent int64) {
 }
 
 // noteMajority stamps the first majority of the term; the wait for an older
-// lease is counted from here.
+// lease is counted from here. One of these voters, this node counted, may have
+// been the last to answer the older leader, so the smallest of their ages has
+// been waited already.
 func (l *lease) noteMajority() {
 	if l.majority != 0 {
 		return
 	}
-	if _, ok := l.untilLocked(); ok {
-		l.majority = l.clock.Mono()
+	if _, ok := l.untilLocked(); !ok {
+		return
+	}
+	l.majority = l.clock.Mono()
+	l.credit = math.MaxInt64
+	ids, self := l.voters()
+	if self {
+		l.credit = l.past.age(l.term, l.majority)
+	}
+	for _, id := range ids {
+		if age, ok := l.ages[id]; ok && id != l.self {
+			l.credit = min(l.credit, age)
+		}
 	}
 }
 
@@ -110,6 +134,10 @@ func (l *lease) saw(term uint64) {
 
 // killLocked ends the lease of the current term.
 func (l *lease) killLocked() {
+	if l.opened && !l.dead {
+		// As a voter this node has vouched for itself until now.
+		l.past.took(l.term, l.clock.Mono())
+	}
 	l.dead, l.epoch = true, 0
 	l.gate.Revoke()
 	l.tellLocked()
@@ -160,15 +188,16 @@ func (l *lease) over(term uint64) bool {
 	return term != l.term || l.dead
 }
 
-// firstMajority returns the CLOCK_MONOTONIC stamp of term's first majority.
-func (l *lease) firstMajority(term uint64) (int64, bool) {
+// firstMajority returns the CLOCK_MONOTONIC stamp of term's first majority, and
+// how much of the wait for an older lease had passed by then.
+func (l *lease) firstMajority(term uint64) (at int64, credit time.Duration, ok bool) {
 	l.mu.Lock()
 	defer l.mu.Unlock()
 	if term != l.term || l.dead {
-		return 0, false
+		return 0, 0, false
 	}
 	l.noteMajority() // the voters may have changed since the last answer
-	return l.majority, l.majority != 0
+	return l.majority, l.credit, l.majority != 0
 }
 
 // lastAck returns the newest acknowledged send time of a voter in term.
@@ -193,7 +222,7 @@ func (l *lease) open(term, epoch uint64) error {
 	if err := l.gate.Open(epoch, until); err != nil {
 		return err
 	}
-	l.epoch = epoch
+	l.epoch, l.opened = epoch, true
 	return nil
 }
 

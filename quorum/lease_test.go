@@ -37,13 +37,13 @@ func TestLeaseCountsFromTheSend(t *testing.T) {
 	require.False(t, l.valid(5), "nobody has answered")
 	sent := c.Boot()
 	c.add(60) // the answer is slow
-	l.acked(5, "b", sent)
+	l.acked(5, "b", sent, 0)
 	require.True(t, l.valid(5))
 	require.NoError(t, l.open(5, 17))
 	require.Equal(t, sent+100, g.until)
 	c.add(40)
 	require.False(t, l.valid(5), "D after the send, not after the answer")
-	l.acked(5, "c", c.Boot())
+	l.acked(5, "c", c.Boot(), 0)
 	require.True(t, l.valid(5), "a lapse heals in the same term")
 	require.Equal(t, c.Boot()+100, g.until)
 }
@@ -51,8 +51,8 @@ func TestLeaseCountsFromTheSend(t *testing.T) {
 func TestLeaseOldAnswersMoveNothingBack(t *testing.T) {
 	l, c, _ := newTestLease(3)
 	l.lead(1)
-	l.acked(1, "b", c.Boot())
-	l.acked(1, "b", c.Boot()-50)
+	l.acked(1, "b", c.Boot(), 0)
+	l.acked(1, "b", c.Boot()-50, 0)
 	until, ok := l.until(1)
 	require.True(t, ok)
 	require.Equal(t, c.Boot()+100, until)
@@ -61,17 +61,17 @@ func TestLeaseOldAnswersMoveNothingBack(t *testing.T) {
 func TestLeaseIsDeadForGoodAtAHigherTerm(t *testing.T) {
 	l, c, g := newTestLease(3)
 	l.lead(5)
-	l.acked(5, "b", c.Boot())
+	l.acked(5, "b", c.Boot(), 0)
 	require.NoError(t, l.open(5, 17))
 	l.saw(6)
 	require.Zero(t, g.epoch, "revoked at once")
-	l.acked(5, "b", c.Boot()+1)
-	l.acked(5, "c", c.Boot()+1)
+	l.acked(5, "b", c.Boot()+1, 0)
+	l.acked(5, "c", c.Boot()+1, 0)
 	require.False(t, l.valid(5))
 	require.True(t, l.over(5))
 	require.ErrorIs(t, l.open(5, 18), errLeaseOver)
 	l.lead(6)
-	l.acked(6, "b", c.Boot()+1)
+	l.acked(6, "b", c.Boot()+1, 0)
 	require.True(t, l.valid(6))
 }
 
@@ -79,16 +79,16 @@ func TestLeaseBornDeadWhereAHigherTermWasSeen(t *testing.T) {
 	l, c, _ := newTestLease(3)
 	l.saw(9)
 	l.lead(5)
-	l.acked(5, "b", c.Boot())
+	l.acked(5, "b", c.Boot(), 0)
 	require.True(t, l.over(5))
 }
 
 func TestLeaseAnswersOfOtherTermsCountForNothing(t *testing.T) {
 	l, c, _ := newTestLease(3)
 	l.lead(5)
-	l.acked(4, "b", c.Boot())
+	l.acked(4, "b", c.Boot(), 0)
 	require.False(t, l.valid(5))
-	l.acked(5, "stranger", c.Boot())
+	l.acked(5, "stranger", c.Boot(), 0)
 	require.False(t, l.valid(5), "not a voter")
 }
 
@@ -111,7 +111,7 @@ func TestLeaseAgreesWithOracle(t *testing.T) {
 				if n > 1 && term > 0 {
 					id := rapid.SampledFrom(ids[1:]).Draw(t, "voter")
 					sent := c.Boot() - rapid.Int64Range(0, 120).Draw(t, "age")
-					l.acked(term, id, sent)
+					l.acked(term, id, sent, 0)
 					newest[id] = max(newest[id], sent)
 				}
 			case 3:

@@ -88,26 +88,37 @@ func TestVoteRace(t *testing.T) {
 	require.Zero(t, voteRaces(t, false))
 }
 
-// voteRaces returns how often, of 10 times, a heartbeat of the old term was
-// accepted that was sent after the voter had begun to vote.
-func voteRaces(t *testing.T, fastPath bool) (both int) {
+// startVoter starts voter V, whose leaders L and C the test plays.
+func startVoter(t *testing.T, fastPath bool, disk func(raft.StableStore) raft.StableStore) (v *rigNode, l, c *raft.NetworkTransport) {
 	r := &rig{t: t, D: time.Second, links: &links{cut: map[[2]string]bool{}}, nodes: map[string]*rigNode{}}
-	v := &rigNode{rig: r, name: "V", H: time.Minute, store: raft.NewInmemStore(), fastPath: fastPath}
-	disk := &slowStable{StableStore: v.store, writing: make(chan struct{})}
-	v.stable, v.gate, v.addr = disk, &monitoredGate{rig: r}, "127.0.0.1:0"
+	v = &rigNode{rig: r, name: "V", H: time.Minute, store: raft.NewInmemStore(), fastPath: fastPath}
+	v.stable, v.gate, v.addr = disk(v.store), &monitoredGate{rig: r}, "127.0.0.1:0"
 	r.nodes["V"] = v
-	old, cand := askFrom(t), askFrom(t)
+	l, c = askFrom(t), askFrom(t)
 	conf := raft.Configuration{Servers: []raft.Server{
-		{ID: "V", Address: "v"}, {ID: "L", Address: old.LocalAddr()}, {ID: "C", Address: cand.LocalAddr()},
+		{ID: "V", Address: "v"}, {ID: "L", Address: l.LocalAddr()}, {ID: "C", Address: c.LocalAddr()},
 	}}
 	_, trans := raft.NewInmemTransport("")
 	require.NoError(t, raft.BootstrapCluster(v.raftConfig(), v.store, v.stable, raft.NewDiscardSnapshotStore(), trans, conf))
 	v.start()
-	defer v.stop()
+	t.Cleanup(v.stop)
+	return v, l, c
+}
+
+// heartbeat is what leader id of term sends.
+func heartbeat(id string, from *raft.NetworkTransport, term uint64) *raft.AppendEntriesRequest {
+	return &raft.AppendEntriesRequest{RPCHeader: headerOf(id, from), Term: term, Leader: from.EncodePeer("", from.LocalAddr())}
+}
+
+// voteRaces returns how often, of 10 times, a heartbeat of the old term was
+// accepted that was sent after the voter had begun to vote.
+func voteRaces(t *testing.T, fastPath bool) (both int) {
+	disk := &slowStable{writing: make(chan struct{})}
+	v, old, cand := startVoter(t, fastPath, func(s raft.StableStore) raft.StableStore { disk.StableStore = s; return disk })
 	target := v.trans.LocalAddr()
 	for i := range 10 {
 		term := uint64(10 + 10*i)
-		hb := &raft.AppendEntriesRequest{RPCHeader: headerOf("L", old), Term: term, Leader: old.EncodePeer("", old.LocalAddr())}
+		hb := heartbeat("L", old, term)
 		var resp raft.AppendEntriesResponse
 		require.NoError(t, old.AppendEntries("V", target, hb, &resp))
 		require.True(t, resp.Success)

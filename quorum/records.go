@@ -54,7 +54,14 @@ type state struct {
 	Held      policy.Positions `json:"held"`
 	ClusterID string           `json:"cluster_id"`
 	Confirmed bool             `json:"confirmed"`
+	// Voters is the index of the newest committed raft configuration.
+	Voters uint64 `json:"voters"`
 }
+
+// creditable reports whether what the voters say of older leaders counts. The
+// newest opener's lease and another leader's first majority share a voter only
+// while the voters are the same; a change since may have removed it.
+func (s state) creditable() bool { return s.Voters < s.Index }
 
 func (s state) ref() policy.OpenRef { return policy.OpenRef{Index: s.Index, ID: s.Open.ID} }
 

@@ -307,8 +307,8 @@ func (n *rigNode) open(term uint64) {
 		wait = 0
 	}
 	for !n.lease.over(term) && n.ctx.Err() == nil {
-		first, ok := n.lease.firstMajority(term)
-		if ok && (systemClock{}).Mono() >= first+int64(wait) {
+		first, credit, ok := n.lease.firstMajority(term)
+		if ok && (systemClock{}).Mono() >= first+int64(wait-min(wait, credit)) {
 			break
 		}
 		time.Sleep(time.Millisecond)

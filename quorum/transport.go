@@ -22,6 +22,7 @@ type transport struct {
 	admitted func() bool
 	heard    func(id raft.ServerID) // any message or answer from id
 	rtt      func(id raft.ServerID, nanos int64)
+	healthy  func() bool // what this voter says of itself
 
 	consumer chan raft.RPC
 	stop     chan struct{}
@@ -41,6 +42,7 @@ func newTransport(inner *raft.NetworkTransport, clock Clock, l *lease) *transpor
 		admitted: func() bool { return true },
 		heard:    func(raft.ServerID) {},
 		rtt:      func(raft.ServerID, int64) {},
+		healthy:  func() bool { return true },
 		consumer: make(chan raft.RPC),
 		stop:     make(chan struct{}),
 		done:     make(chan struct{}),
@@ -88,8 +90,14 @@ func (t *transport) AppendEntries(id raft.ServerID, to raft.ServerAddress, req *
 	t.heard(id)
 	t.rtt(id, t.clock.Boot()-sent)
 	if resp.Success && resp.Term == req.Term {
-		t.lease.acked(req.Term, id, sent)
-		t.lease.answered(req.Term, id, number)
+		said, err := parseNote(resp.Addr)
+		if err != nil {
+			return err
+		}
+		if !said.unhealthy {
+			t.lease.acked(req.Term, id, sent, said.age)
+			t.lease.answered(req.Term, id, number)
+		}
 	}
 	*out = resp
 	return nil
@@ -154,11 +162,38 @@ func (t *transport) receive(rpc raft.RPC) {
 	if from != "" {
 		t.heard(from)
 	}
+	switch rpc.Command.(type) {
+	case *raft.AppendEntriesRequest, *raft.InstallSnapshotRequest:
+		t.lease.past.took(term, t.clock.Mono())
+		rpc = t.annotated(rpc, term)
+	}
 	select {
 	case t.consumer <- rpc:
 	case <-t.stop:
 		rpc.Respond(nil, raft.ErrTransportShutdown)
 	}
+}
+
+// annotated has the answer to a leader's message carry this voter's note, in the
+// place of the address, which raft does not read in an answer (replication.go
+// reads Term, Success and LastLog).
+func (t *transport) annotated(rpc raft.RPC, term uint64) raft.RPC {
+	out, in := rpc.RespChan, make(chan raft.RPCResponse, 1)
+	rpc.RespChan = in
+	go func() {
+		select {
+		case resp := <-in:
+			if a, ok := resp.Response.(*raft.AppendEntriesResponse); ok {
+				// The age is taken now, after raft has answered: nothing that it
+				// accepted before is missing.
+				a.Addr = note{age: t.lease.past.age(term, t.clock.Mono()), unhealthy: !t.healthy()}.encode()
+			}
+			out <- resp
+		case <-t.stop:
+			out <- raft.RPCResponse{Error: raft.ErrTransportShutdown}
+		}
+	}()
+	return rpc
 }
 
 // messageTerm returns the term of an incoming request, 0 where it has none or
