@@ -135,6 +135,7 @@ func (d *database) entered(was pins) error {
 		if changed, err = d.checkIndex(); err != nil {
 			return err
 		}
+		d.keep.back.carried = changed
 	}
 	if now.wal && !was.wal || now.db && !was.db {
 		d.validate(changed)

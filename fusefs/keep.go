@@ -6,7 +6,8 @@ import (
 
 // On the primary a shared lock that nobody above needs any more stays below for
 // a moment: the next transaction finds it there, and LiteFS is asked nothing.
-// On a replica that would starve replication, whose writer polls for its locks.
+// On a replica that would starve replication, whose writer polls for its locks:
+// there it stays only for a reader that was sent back.
 const (
 	keepFor = 5 * time.Millisecond  // after the last use
 	keepRun = 50 * time.Millisecond // then LiteFS's own writers get a chance, however busy we are
@@ -20,15 +21,21 @@ type keeper struct {
 	pause time.Time // nothing is kept before this
 	timer *time.Timer
 	armed bool
+	back  sentBack
 }
 
 // use asks to keep a lock now. Called with mu held.
 func (k *keeper) use(d *database) bool {
-	if !d.fs.cfg.Enforce || !d.fs.gate.DoorOpen() || d.pause.on() {
+	if d.pause.on() {
 		return false
 	}
 	now := time.Now()
-	if now.Before(k.pause) {
+	if now.Before(k.back.until) {
+		k.until = k.back.until
+		k.arm(d)
+		return true
+	}
+	if !d.fs.cfg.Enforce || !d.fs.gate.DoorOpen() || now.Before(k.pause) {
 		return false
 	}
 	if k.since.IsZero() {

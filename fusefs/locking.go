@@ -4,6 +4,7 @@ import (
 	"context"
 	"errors"
 	"syscall"
+	"time"
 
 	"golang.org/x/sys/unix"
 )
@@ -71,6 +72,14 @@ func (d *database) holdReaders() (free func()) {
 func (d *database) tryLock(r request) error {
 	d.mu.Lock()
 	defer d.mu.Unlock()
+	err := d.tryLocked(r)
+	if r.typ == shared && r.slots&readSlots != noSlots {
+		d.keep.back.tried(r.owner, err, time.Now())
+	}
+	return err
+}
+
+func (d *database) tryLocked(r request) error {
 	if d.orphaned.Load() {
 		return syscall.EBADF
 	}
