@@ -11,7 +11,7 @@ LDFLAGS := -X main.buildVersion=$(VERSION)
 # Debian package for every program that tests and demo call.
 DEPS := gcc:gcc fusermount3:fuse3 iptables:iptables ip:iproute2 python3:python3 sqlite3:sqlite3 strace:strace
 
-.PHONY: all build test torture demo lint bench clean deps go
+.PHONY: all build test torture faults demo lint bench clean deps go
 
 all: build
 
@@ -39,6 +39,11 @@ TIME ?= 10m
 torture: deps build
 	FUSEFS_STRESS=$(TIME) FUSEFS_DIFFERENTIAL=$(TIME) FUSEFS_SEED=$(SEED) $(GO) test -race -count=1 -p 1 -timeout 0 -v \
 		-run '^(TestStress|TestTorture|TestReplicaStress|TestDifferential|TestDifferentialOnAReplica|TestRolesUnderLoad)$$' ./fusefs ./test
+
+# Every fault at every timing, some quarter of an hour; writes docs/faults.md.
+# Without the race detector: times are measured.
+faults: deps build
+	FAULTS=all LITEFENCE_TEST_BIN=$(CURDIR)/$(BIN)/litefence $(GO) test -count=1 -timeout 0 -v -run '^TestFaults$$' ./test
 
 demo: deps build
 	./$(BIN)/litefence demo -litefs $(BIN)/litefs $(DEMOFLAGS)

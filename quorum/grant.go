@@ -4,6 +4,8 @@ import (
 	"context"
 	"time"
 
+	"github.com/hashicorp/raft"
+
 	"github.com/litefence/litefence/policy"
 )
 
@@ -139,18 +141,7 @@ func (n *Node) end(g *grant, reason policy.Reason) {
 	if !n.lease.valid(g.term) {
 		g.cancel() // the lease is gone: nothing more may leave
 	}
-	for {
-		// Without a bound: an admitted write that hangs below keeps the role, and
-		// LiteFS is told nothing, until it is out.
-		err := n.cfg.Fence(n.ctx)
-		if err == nil {
-			break
-		}
-		if n.ctx.Err() != nil {
-			break
-		}
-		n.log.Error("fence did not drain", "err", err, "reason", reason)
-	}
+	n.drain(reason)
 	g.cancel()
 	orderly := n.lease.valid(g.term)
 	n.mu.Lock()
@@ -169,6 +160,36 @@ func (n *Node) end(g *grant, reason policy.Reason) {
 	}
 	close(g.ended)
 	n.poke()
+}
+
+// drain returns when no admitted write is in flight. Without a bound: one that
+// hangs below keeps the role, and LiteFS is told nothing, until it is out. A
+// leader that waits for a LiteFS which has stopped hands leadership on
+// meanwhile: its lease ends with the term, what hangs will end in doubt, and
+// nobody else has to wait.
+func (n *Node) drain(reason policy.Reason) {
+	out := make(chan struct{})
+	n.goes(func() {
+		defer close(out)
+		for err := n.cfg.Fence(n.ctx); err != nil && n.ctx.Err() == nil; err = n.cfg.Fence(n.ctx) {
+			n.log.Error("fence did not drain", "err", err, "reason", reason)
+		}
+	})
+	late := time.NewTicker(n.cfg.HeartbeatTimeout)
+	defer late.Stop()
+	for {
+		select {
+		case <-out:
+			return
+		case <-late.C:
+		}
+		if n.raft.State() == raft.Leader && len(n.servers()) > 1 {
+			n.log.Warn("a write hangs in LiteFS: handing leadership on without it", "reason", reason)
+			if err := n.transfer(n.ctx, n.raft.LeadershipTransfer); err != nil {
+				n.log.Warn("leadership not handed on", "err", err)
+			}
+		}
+	}
 }
 
 // closeRecord tells the next leader that it need not wait. From the append on,
