@@ -165,7 +165,7 @@ func Open(cfg Config) (*Node, error) {
 		n.store.bolt.Close()
 		return nil, fmt.Errorf("quorum.advertise %s: %w", cfg.Advertise, err)
 	}
-	if n.mux, err = listen(cfg.Listen, addr, cfg.Secure, n.log); err != nil {
+	if n.mux, err = listen(cfg.Listen, addr, cfg.Secure, n, n.log); err != nil {
 		n.store.bolt.Close()
 		return nil, err
 	}
@@ -181,16 +181,12 @@ func (n *Node) Start(relay http.Handler) error {
 		clock: n.clock, duration: n.cfg.Lease, self: n.raftID(), gate: n.cfg.Gate,
 		voters: n.voters,
 	}
-	inner := raft.NewNetworkTransportWithConfig(&raft.NetworkTransportConfig{
-		Stream:          n.mux.protocol(n.mux.raft),
-		MaxPool:         3,
-		MaxRPCsInFlight: 1,
-		// One stuck connection blocks a peer's only heartbeat goroutine until
-		// this deadline; it must leave room for another try within the lease.
-		Timeout: n.cfg.Lease / 2,
-		Logger:  bridge(n.log, "raft-net"),
-	})
-	n.trans = newTransport(inner, n.clock, n.lease)
+	in := &inbound{
+		protoListener: n.mux.protocol(n.mux.raft), open: n.networkTransport,
+		receive: func(rpc raft.RPC, names []string) { n.receiveFrom(rpc, names) },
+		ready:   make(chan struct{}), layers: map[string]*identityLayer{},
+	}
+	n.trans = newTransport(n.networkTransport(in), n.clock, n.lease)
 	n.trans.admitted, n.trans.heard, n.trans.rtt = n.joined.Load, n.noteHeard, n.noteRTT
 	r, err := raft.NewRaft(n.raftConfig(), n.fsm, n.store.bolt, n.store.bolt, n.store.snapshots, n.trans)
 	if err != nil {
@@ -201,12 +197,25 @@ func (n *Node) Start(relay http.Handler) error {
 	n.serveHTTP()
 	n.joined.Store(len(n.servers()) > 0)
 	n.trans.start()
+	close(in.ready)
 	n.goes(n.watchPeers)
 	n.goes(n.watchLeadership)
 	n.goes(n.reign)
 	n.goes(n.publish)
 	n.goes(n.rounds)
 	return nil
+}
+
+func (n *Node) networkTransport(s raft.StreamLayer) *raft.NetworkTransport {
+	return raft.NewNetworkTransportWithConfig(&raft.NetworkTransportConfig{
+		Stream:          s,
+		MaxPool:         3,
+		MaxRPCsInFlight: 1,
+		// One stuck connection blocks a peer's only heartbeat goroutine until
+		// this deadline; it must leave room for another try within the lease.
+		Timeout: n.cfg.Lease / 2,
+		Logger:  bridge(n.log, "raft-net"),
+	})
 }
 
 func (n *Node) raftConfig() *raft.Config {

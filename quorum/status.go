@@ -47,6 +47,7 @@ type Status struct {
 	Open              uint64              `json:"open"` // raft index of the newest Open
 	Primary           string              `json:"primary"`
 	Peers             []PeerStatus        `json:"peers"`
+	Refused           []Refusal           `json:"refused,omitempty"` // peers turned away at the port
 	// FollowerOfLeader: a majority is known to this node through its leader.
 	FollowsLeader bool `json:"follows_leader"`
 }
@@ -251,6 +252,7 @@ func (n *Node) Status(ctx context.Context) Status {
 		LastHeartbeatFrom: map[string]*float64{},
 		Peers:             []PeerStatus{},
 	}
+	s.Refused = n.mux.refused.list()
 	if n.fence.On {
 		s.FenceReason = n.fence.Reason
 	}

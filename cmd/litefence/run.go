@@ -129,7 +129,7 @@ func (d *daemon) start(ctx context.Context) error {
 	d.gate = fusefs.NewGate()
 	d.client = litefs.NewClient(cfg.LiteFS.URL)
 	local := &localLiteFS{client: d.client, dataDir: cfg.LiteFS.DataDir}
-	secure, err := secureTransport(cfg)
+	secure, err := secureTransport(cfg, d.log)
 	if err != nil {
 		return usageError(err)
 	}

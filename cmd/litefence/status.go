@@ -9,6 +9,7 @@ import (
 	"os"
 	"os/signal"
 	"slices"
+	"strings"
 	"syscall"
 	"text/tabwriter"
 	"time"
@@ -109,6 +110,9 @@ func showStatus(w io.Writer, s statusReply) {
 		default:
 			row("peer "+p.Node, "%s, %s, does not answer: %s", p.Address, heard, p.Error)
 		}
+	}
+	for _, r := range s.Refused {
+		row("refused", "%s: %s (%d times, last %s)", strings.TrimSpace(r.From+" "+r.Name), r.Reason, r.Times, r.Last.Format(time.RFC3339))
 	}
 	t.Flush()
 }
