@@ -99,7 +99,9 @@ func writePEM(t *testing.T, path, kind string, der []byte) {
 func withCert(t *testing.T, s *TLS, f TLSFiles) *TLS {
 	cert, err := tls.LoadX509KeyPair(f.Cert, f.Key)
 	require.NoError(t, err)
-	s.files.every = time.Hour
+	s.files.mu.Lock()
+	defer s.files.mu.Unlock()
+	s.files.every, s.files.looked = time.Hour, time.Now()
 	s.files.used = &material{cert: cert, pool: s.files.used.pool}
 	return s
 }
