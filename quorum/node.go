@@ -154,19 +154,17 @@ func Open(cfg Config) (*Node, error) {
 		n.poke()
 	}}
 	var err error
-	if n.fence, err = loadFence(cfg.DataDir); err != nil {
-		return nil, err
-	}
 	if n.store, err = openStore(cfg.DataDir, cfg.Name, n.log); err != nil {
 		return nil, err
 	}
+	n.fence = n.store.fence
 	addr, err := net.ResolveTCPAddr("tcp", cfg.Advertise)
 	if err != nil {
-		n.store.bolt.Close()
+		n.store.close()
 		return nil, fmt.Errorf("quorum.advertise %s: %w", cfg.Advertise, err)
 	}
 	if n.mux, err = listen(cfg.Listen, addr, cfg.Secure, n, n.log); err != nil {
-		n.store.bolt.Close()
+		n.store.close()
 		return nil, err
 	}
 	n.peers = newPeerClient(n.mux)
@@ -188,12 +186,14 @@ func (n *Node) Start(relay http.Handler) error {
 	}
 	n.trans = newTransport(n.networkTransport(in), n.clock, n.lease)
 	n.trans.admitted, n.trans.heard, n.trans.rtt = n.joined.Load, n.noteHeard, n.noteRTT
-	r, err := raft.NewRaft(n.raftConfig(), n.fsm, n.store.bolt, n.store.bolt, n.store.snapshots, n.trans)
+	disk := &guardedStore{BoltStore: n.store.bolt, failed: n.diskFailed}
+	r, err := newRaft(n.raftConfig(), n.fsm, disk, n.store.snapshots, n.trans)
 	if err != nil {
 		return fmt.Errorf("raft does not start on %s: %w; restore the directory, or move it away to start this node empty", n.cfg.DataDir, err)
 	}
 	n.raft = r
 	n.live.Store(r)
+	disk.running.Store(true)
 	n.serveHTTP()
 	n.joined.Store(len(n.servers()) > 0)
 	n.trans.start()
@@ -245,7 +245,7 @@ func (n *Node) raftID() raft.ServerID { return n.store.id.raftID() }
 func (n *Node) Addr() net.Addr { return n.mux.ln.Addr() }
 
 // Fatal delivers an error that this node cannot run with, found only after the
-// start: a peer with other timings.
+// start: a peer with other timings, or a disk that fails (ErrDisk).
 func (n *Node) Fatal() <-chan error { return n.fatal }
 
 // servers returns raft's latest configuration.
