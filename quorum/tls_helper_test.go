@@ -20,7 +20,7 @@ import (
 // testCA issues certificates of every kind, bad ones too. It shares no code
 // with `litefence ca`.
 type testCA struct {
-	t    *testing.T
+	t    testing.TB
 	dir  string
 	cert *x509.Certificate
 	key  *ecdsa.PrivateKey
@@ -33,7 +33,7 @@ type testCert struct {
 	commonName string
 }
 
-func newTestCA(t *testing.T, name string) *testCA {
+func newTestCA(t testing.TB, name string) *testCA {
 	key, err := ecdsa.GenerateKey(elliptic.P256(), rand.Reader)
 	require.NoError(t, err)
 	tmpl := &x509.Certificate{
@@ -90,7 +90,7 @@ func (ca *testCA) secure(name string) *TLS {
 }
 
 // writePEM replaces a file in one step, as a careful operator does.
-func writePEM(t *testing.T, path, kind string, der []byte) {
+func writePEM(t testing.TB, path, kind string, der []byte) {
 	require.NoError(t, os.WriteFile(path+".new", pem.EncodeToMemory(&pem.Block{Type: kind, Bytes: der}), 0o600))
 	require.NoError(t, os.Rename(path+".new", path))
 }

@@ -281,3 +281,57 @@ func TestSilentConnectionIsDropped(t *testing.T) {
 	require.ErrorIs(t, err, io.EOF)
 	require.Empty(t, m.refused.list())
 }
+
+// A node that is neither configured nor a member is reached by the name that the
+// caller means.
+func TestDialByMeaning(t *testing.T) {
+	ca := newTestCA(t, "ours")
+	m := openMux(t, ca.secure("n1"), names{"n2": ""})
+	go answerAll(m)
+	from := &mux{secure: ca.secure("n2"), who: names{}}
+	dial := func(ctx context.Context) error {
+		c, err := from.dial(ctx, m.ln.Addr().String(), protoRaft)
+		if err == nil {
+			c.Close()
+		}
+		return err
+	}
+	require.ErrorContains(t, dial(t.Context()), "no node of the cluster has this address")
+	require.ErrorContains(t, dial(meaning(t.Context(), "n3")), "wrong name")
+	require.NoError(t, dial(meaning(t.Context(), "n1")))
+
+	peers := newPeerClient(from)
+	defer peers.close()
+	_, err := peers.state(t.Context(), m.ln.Addr().String())
+	require.ErrorContains(t, err, "no node of the cluster has this address")
+	ctx, cancel := context.WithTimeout(meaning(t.Context(), "n3"), 2*time.Second)
+	defer cancel()
+	_, err = peers.state(ctx, m.ln.Addr().String())
+	require.ErrorContains(t, err, "wrong name: its certificate is for n1, not for n3")
+}
+
+// BenchmarkHandshake is a connection from its dial to its first answer, with
+// the work of both sides.
+func BenchmarkHandshake(b *testing.B) {
+	ca := newTestCA(b, "ours")
+	for name, s := range map[string][2]Secure{
+		"tls":      {ca.secure("n1"), ca.secure("n2")},
+		"insecure": {Insecure{}, Insecure{}},
+	} {
+		b.Run(name, func(b *testing.B) {
+			m, err := listen("127.0.0.1:0", nil, s[0], names{"n2": ""}, testLog("mux"))
+			require.NoError(b, err)
+			defer m.close()
+			go answerAll(m)
+			from := &mux{secure: s[1], who: names{"n1": m.ln.Addr().String()}}
+			for b.Loop() {
+				c, err := from.dial(b.Context(), m.ln.Addr().String(), protoRaft)
+				require.NoError(b, err)
+				_, _ = c.Write([]byte("hello"))
+				_, err = c.Read(make([]byte, 1))
+				require.NoError(b, err)
+				c.Close()
+			}
+		})
+	}
+}
