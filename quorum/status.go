@@ -47,7 +47,10 @@ type Status struct {
 	Open              uint64              `json:"open"` // raft index of the newest Open
 	Primary           string              `json:"primary"`
 	Peers             []PeerStatus        `json:"peers"`
-	Refused           []Refusal           `json:"refused,omitempty"` // peers turned away at the port
+	// Refused are peers turned away at the port, Expires the end of this node's
+	// own certificate.
+	Refused []Refusal  `json:"refused,omitempty"`
+	Expires *time.Time `json:"certificate_expires,omitempty"`
 	// FollowerOfLeader: a majority is known to this node through its leader.
 	FollowsLeader bool `json:"follows_leader"`
 }
@@ -253,6 +256,10 @@ func (n *Node) Status(ctx context.Context) Status {
 		Peers:             []PeerStatus{},
 	}
 	s.Refused = n.mux.refused.list()
+	if x, ok := n.cfg.Secure.(interface{ Expires() time.Time }); ok {
+		at := x.Expires()
+		s.Expires = &at
+	}
 	if n.fence.On {
 		s.FenceReason = n.fence.Reason
 	}

@@ -10,6 +10,7 @@ import (
 	"net"
 	"slices"
 	"strings"
+	"time"
 )
 
 // TLS is mutual TLS between the nodes of a cluster: whoever holds a certificate
@@ -40,6 +41,9 @@ var _ Secure = (*TLS)(nil)
 
 // Admit sets who is let in. To be called before the first connection.
 func (t *TLS) Admit(f func(names []string) error) { t.admit = f }
+
+// Expires is the end of this node's own certificate.
+func (t *TLS) Expires() time.Time { return t.files.current().cert.Leaf.NotAfter }
 
 // Server implements Secure. The handshake runs under the deadline that the
 // caller has set on the connection.

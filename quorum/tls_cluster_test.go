@@ -46,7 +46,9 @@ func TestClusterOverTLS(t *testing.T) {
 		eventually(t, n.name+" replicates and answers", func() bool {
 			return n.lite.at("db").TXID == 1 && peerOf(w, n.name).Answers && peerOf(n, w.name).Answers
 		})
-		require.Empty(t, n.Status(t.Context()).Refused)
+		s := n.Status(t.Context())
+		require.Empty(t, s.Refused)
+		require.WithinDuration(t, time.Now().Add(time.Hour), *s.Expires, 5*time.Minute)
 	}
 
 	// A certificate is replaced while its node runs.

@@ -168,6 +168,7 @@ func TestCertificatesAreReadAgain(t *testing.T) {
 
 	ca.node("n1")
 	require.NotEqual(t, first, serial(), "a new one is used")
+	require.NotEqual(t, first, serial(), "and stays")
 	require.NoError(t, ask(t, client, m, "n1"))
 
 	// Another CA: at once the old certificates are nobody's.

@@ -17,6 +17,9 @@ import (
 // lookEvery bounds how often the certificate files are looked at.
 const lookEvery = time.Second
 
+// expiresSoon is how long before its end a certificate is warned of.
+const expiresSoon = 14 * 24 * time.Hour
+
 // material is what one state of the files amounts to. It does not change.
 type material struct {
 	cert tls.Certificate
@@ -38,8 +41,18 @@ type certFiles struct {
 
 func (f *certFiles) first() (err error) {
 	f.looked, f.seen = time.Now(), f.look()
-	f.used, err = f.load()
+	if f.used, err = f.load(); err == nil {
+		f.warnSoon(f.used)
+	}
 	return err
+}
+
+// warnSoon says at every start and change what will otherwise be found out when
+// no connection can be made any more.
+func (f *certFiles) warnSoon(m *material) {
+	if left := time.Until(m.cert.Leaf.NotAfter); left < expiresSoon {
+		f.log.Warn("this node's certificate expires soon; issue another with `litefence ca issue` and replace it", "cert", f.paths.Cert, "expires", stamp(m.cert.Leaf.NotAfter))
+	}
 }
 
 // current returns what is to be used for a handshake that begins now.
@@ -61,6 +74,7 @@ func (f *certFiles) current() *material {
 		return f.used
 	}
 	f.used = m
+	f.warnSoon(m)
 	f.log.Info("certificate files read again", "cert", f.paths.Cert, "expires", stamp(m.cert.Leaf.NotAfter))
 	return m
 }

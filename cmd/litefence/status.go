@@ -96,6 +96,9 @@ func showStatus(w io.Writer, s statusReply) {
 	if s.Insecure {
 		row("insecure", "true: traffic between nodes is neither encrypted nor authenticated")
 	}
+	if s.Expires != nil {
+		row("certificate", "expires %s", s.Expires.Format(time.RFC3339))
+	}
 	for _, db := range slices.Sorted(maps.Keys(s.Positions)) {
 		row("db "+db, "%s", s.Positions[db])
 	}
