@@ -18,6 +18,7 @@ type inbound struct {
 	receive func(rpc raft.RPC, names []string)
 	ready   chan struct{} // closed when receive may be called
 
+	one    sync.Mutex
 	mu     sync.Mutex
 	closed bool
 	layers map[string]*identityLayer // by the identity's names
@@ -85,7 +86,11 @@ func (i *inbound) pump(l *identityLayer, names []string) {
 		case <-l.done:
 			return
 		case rpc := <-l.trans.Consumer():
+			// One message at a time, as from a single NetworkTransport: what is
+			// noted of a message before raft gets it must not be overtaken.
+			i.one.Lock()
 			i.receive(rpc, names)
+			i.one.Unlock()
 		}
 	}
 }

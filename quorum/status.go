@@ -237,6 +237,11 @@ func (n *Node) Status(ctx context.Context) Status {
 		pos, _, _ = n.cfg.LiteFS.Positions(ctx)
 		marker, _ = n.cfg.LiteFS.Marker()
 	}
+	var expires *time.Time
+	if x, ok := n.cfg.Secure.(interface{ Expires() time.Time }); ok {
+		at := x.Expires()
+		expires = &at
+	}
 	st := n.fsm.state()
 	addrs := n.addresses()
 	n.mu.Lock()
@@ -256,10 +261,7 @@ func (n *Node) Status(ctx context.Context) Status {
 		Peers:             []PeerStatus{},
 	}
 	s.Refused = n.mux.refused.list()
-	if x, ok := n.cfg.Secure.(interface{ Expires() time.Time }); ok {
-		at := x.Expires()
-		s.Expires = &at
-	}
+	s.Expires = expires
 	if n.fence.On {
 		s.FenceReason = n.fence.Reason
 	}
