@@ -30,7 +30,7 @@ func (n *Node) Close(ctx context.Context) error {
 	n.wg.Wait()
 	n.peers.close()
 	n.mux.close()
-	errs = append(errs, n.store.bolt.Close())
+	errs = append(errs, n.store.close())
 	return errors.Join(errs...)
 }
 

@@ -1,6 +1,7 @@
 package quorum
 
 import (
+	"bytes"
 	"encoding/json"
 	"errors"
 	"fmt"
@@ -28,13 +29,31 @@ func loadFence(dir string) (f manualFence, err error) {
 		return f, nil
 	}
 	if err == nil {
-		err = json.Unmarshal(b, &f)
+		err = f.parse(b)
 	}
 	if err != nil {
 		// Fail closed: an unreadable fence is not taken for an absent one.
 		return f, fmt.Errorf("%s: %w; remove the file if no manual fence is wanted", fencePath(dir), err)
 	}
 	return f, nil
+}
+
+// parse takes only what save has written: {} or null would be a fence that is
+// gone.
+func (f *manualFence) parse(b []byte) error {
+	var on struct{ On *bool }
+	d := json.NewDecoder(bytes.NewReader(b))
+	d.DisallowUnknownFields()
+	if err := json.Unmarshal(b, &on); err != nil {
+		return fmt.Errorf("it is damaged: %w", err)
+	}
+	if err := d.Decode(f); err != nil {
+		return fmt.Errorf("it is damaged: %w", err)
+	}
+	if on.On == nil {
+		return errors.New("it is damaged: it does not say whether the fence is on")
+	}
+	return nil
 }
 
 func (f manualFence) save(dir string) error {
@@ -49,6 +68,10 @@ func (f manualFence) save(dir string) error {
 	if err := os.Rename(tmp, fencePath(dir)); err != nil {
 		return err
 	}
+	return syncDir(dir)
+}
+
+func syncDir(dir string) error {
 	d, err := os.Open(dir)
 	if err != nil {
 		return err

@@ -4,10 +4,12 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"io"
 	"log/slog"
 	"maps"
 	"net"
 	"slices"
+	"strings"
 	"sync"
 	"time"
 
@@ -20,14 +22,22 @@ const (
 	protoRaft byte = 'R'
 	protoHTTP byte = 'H' // HTTP/2 in clear text: peer status and the relay
 
+	tlsHandshake byte = 0x16 // first byte of a TLS record that begins a handshake
+
 	preambleTimeout = 2 * time.Second
+	dialTimeout     = 2 * time.Second // with the handshake; the caller's may be shorter
+
+	// For a peer that was refused to read why.
+	lingerTimeout = 200 * time.Millisecond
+	maxLinger     = 64 << 10
 )
 
-// Secure turns a plain connection into one whose peer is known. The identity
-// is used where the cluster runs without TLS.
+// Secure turns a plain connection into one whose peer is known: one that is
+// Named. Insecure is used where the cluster runs without TLS.
 type Secure interface {
 	Server(net.Conn) (net.Conn, error)
-	Client(ctx context.Context, c net.Conn, addr string) (net.Conn, error)
+	// Client is told the name of the node that is meant, "" for none known.
+	Client(ctx context.Context, c net.Conn, name string) (net.Conn, error)
 }
 
 // Insecure leaves connections as they are.
@@ -40,10 +50,12 @@ func (Insecure) Client(_ context.Context, c net.Conn, _ string) (net.Conn, error
 
 // mux owns the listener and hands each connection to its protocol.
 type mux struct {
-	ln     net.Listener
-	addr   net.Addr // advertised
-	secure Secure
-	log    *slog.Logger
+	ln      net.Listener
+	addr    net.Addr // advertised
+	secure  Secure
+	who     directory
+	log     *slog.Logger
+	refused refusals
 
 	raft, http chan net.Conn
 	stop       chan struct{}
@@ -54,15 +66,18 @@ type mux struct {
 	conns map[net.Conn]struct{} // accepted and not closed yet
 }
 
-func listen(addr string, advertise net.Addr, secure Secure, log *slog.Logger) (*mux, error) {
+func listen(addr string, advertise net.Addr, secure Secure, who directory, log *slog.Logger) (*mux, error) {
 	ln, err := net.Listen("tcp", addr)
 	if err != nil {
 		return nil, fmt.Errorf("quorum.listen %s: %w (another daemon on this port? choose a free one)", addr, err)
 	}
 	m := &mux{
-		ln: ln, addr: advertise, secure: secure, log: log,
+		ln: ln, addr: advertise, secure: secure, who: who, log: log, refused: refusals{log: log},
 		raft: make(chan net.Conn), http: make(chan net.Conn),
 		stop: make(chan struct{}), conns: map[net.Conn]struct{}{},
+	}
+	if t, ok := secure.(interface{ Admit(func([]string) error) }); ok {
+		t.Admit(m.admit)
 	}
 	m.wg.Add(1)
 	go m.accept()
@@ -101,6 +116,14 @@ func (m *mux) track(c net.Conn) net.Conn {
 	return t
 }
 
+// CloseWrite is TCP's.
+func (t *trackedConn) CloseWrite() error {
+	if h, ok := t.Conn.(interface{ CloseWrite() error }); ok {
+		return h.CloseWrite()
+	}
+	return errors.ErrUnsupported
+}
+
 func (t *trackedConn) Close() error {
 	t.m.mu.Lock()
 	delete(t.m.conns, t)
@@ -112,10 +135,13 @@ func (t *trackedConn) Close() error {
 func (m *mux) sort(raw net.Conn) {
 	c, proto, err := m.preamble(raw)
 	if err != nil {
-		m.log.Debug("connection refused", "from", raw.RemoteAddr(), "err", err)
-		raw.Close()
+		var r refusedName
+		errors.As(err, &r)
+		m.refused.note(hostOf(raw.RemoteAddr()), r.name, err)
+		hangUp(raw)
 		return
 	}
+	m.refused.settled(provenNames(c))
 	to := m.http
 	if proto == protoRaft {
 		to = m.raft
@@ -125,6 +151,25 @@ func (m *mux) sort(raw net.Conn) {
 	case <-m.stop:
 		c.Close()
 	}
+}
+
+// admit lets in the certificates of the cluster's nodes.
+func (m *mux) admit(names []string) error {
+	if slices.ContainsFunc(names, m.who.knows) {
+		return nil
+	}
+	name := strings.Join(names, ",")
+	return refusedName{name, fmt.Errorf("its certificate is for %s, which is no node of this cluster; add it with `litefence peers add`, or correct quorum.peers", name)}
+}
+
+// hangUp closes a connection so that what was last said, a TLS alert, arrives:
+// a close with bytes unread would send a reset, which overtakes it.
+func hangUp(c net.Conn) {
+	if h, ok := c.(interface{ CloseWrite() error }); ok && h.CloseWrite() == nil {
+		_ = c.SetDeadline(time.Now().Add(lingerTimeout))
+		_, _ = io.CopyN(io.Discard, c, maxLinger)
+	}
+	c.Close()
 }
 
 func (m *mux) preamble(raw net.Conn) (net.Conn, byte, error) {
@@ -137,7 +182,11 @@ func (m *mux) preamble(raw net.Conn) (net.Conn, byte, error) {
 	if _, err := c.Read(b[:]); err != nil {
 		return nil, 0, err
 	}
-	if b[0] != protoRaft && b[0] != protoHTTP {
+	switch b[0] {
+	case protoRaft, protoHTTP:
+	case tlsHandshake:
+		return nil, 0, errors.New("it speaks TLS to this insecure port; give this node quorum.tls too, in place of insecure: true")
+	default:
 		return nil, 0, fmt.Errorf("unknown protocol byte %#x", b[0])
 	}
 	return c, b[0], raw.SetDeadline(time.Time{})
@@ -159,6 +208,8 @@ func (m *mux) close() {
 
 // dial connects to a peer's port and announces a protocol.
 func (m *mux) dial(ctx context.Context, addr string, proto byte) (net.Conn, error) {
+	ctx, cancel := context.WithTimeout(ctx, dialTimeout)
+	defer cancel()
 	var d net.Dialer
 	raw, err := d.DialContext(ctx, "tcp", addr)
 	if err != nil {
@@ -167,7 +218,7 @@ func (m *mux) dial(ctx context.Context, addr string, proto byte) (net.Conn, erro
 	if dl, ok := ctx.Deadline(); ok {
 		_ = raw.SetDeadline(dl)
 	}
-	c, err := m.secure.Client(ctx, raw, addr)
+	c, err := m.secure.Client(ctx, raw, meant(ctx, m.who, addr))
 	if err == nil {
 		_, err = c.Write([]byte{proto})
 	}
@@ -176,8 +227,7 @@ func (m *mux) dial(ctx context.Context, addr string, proto byte) (net.Conn, erro
 		return nil, err
 	}
 	_ = raw.SetDeadline(time.Time{})
-	// The wrapper hides a *tls.Conn from net/http, which would look for ALPN.
-	return struct{ net.Conn }{c}, nil
+	return peerConn{c, provenNames(c)}, nil
 }
 
 // protoListener is one protocol's share of the port, as a net.Listener and
@@ -198,7 +248,7 @@ func (m *mux) protocol(conns chan net.Conn) protoListener {
 func (p protoListener) Accept() (net.Conn, error) {
 	select {
 	case c := <-p.conns:
-		return struct{ net.Conn }{c}, nil
+		return peerConn{c, provenNames(c)}, nil
 	case <-p.done:
 	case <-p.stop:
 	}

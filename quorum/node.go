@@ -154,19 +154,17 @@ func Open(cfg Config) (*Node, error) {
 		n.poke()
 	}}
 	var err error
-	if n.fence, err = loadFence(cfg.DataDir); err != nil {
-		return nil, err
-	}
 	if n.store, err = openStore(cfg.DataDir, cfg.Name, n.log); err != nil {
 		return nil, err
 	}
+	n.fence = n.store.fence
 	addr, err := net.ResolveTCPAddr("tcp", cfg.Advertise)
 	if err != nil {
-		n.store.bolt.Close()
+		n.store.close()
 		return nil, fmt.Errorf("quorum.advertise %s: %w", cfg.Advertise, err)
 	}
-	if n.mux, err = listen(cfg.Listen, addr, cfg.Secure, n.log); err != nil {
-		n.store.bolt.Close()
+	if n.mux, err = listen(cfg.Listen, addr, cfg.Secure, n, n.log); err != nil {
+		n.store.close()
 		return nil, err
 	}
 	n.peers = newPeerClient(n.mux)
@@ -181,8 +179,36 @@ func (n *Node) Start(relay http.Handler) error {
 		clock: n.clock, duration: n.cfg.Lease, self: n.raftID(), gate: n.cfg.Gate,
 		voters: n.voters,
 	}
-	inner := raft.NewNetworkTransportWithConfig(&raft.NetworkTransportConfig{
-		Stream:          n.mux.protocol(n.mux.raft),
+	in := &inbound{
+		protoListener: n.mux.protocol(n.mux.raft), open: n.networkTransport,
+		receive: func(rpc raft.RPC, names []string) { n.receiveFrom(rpc, names) },
+		ready:   make(chan struct{}), layers: map[string]*identityLayer{},
+	}
+	n.trans = newTransport(n.networkTransport(in), n.clock, n.lease)
+	n.trans.admitted, n.trans.heard, n.trans.rtt = n.joined.Load, n.noteHeard, n.noteRTT
+	disk := &guardedStore{BoltStore: n.store.bolt, failed: n.diskFailed}
+	r, err := newRaft(n.raftConfig(), n.fsm, disk, n.store.snapshots, n.trans)
+	if err != nil {
+		return fmt.Errorf("raft does not start on %s: %w; restore the directory, or move it away to start this node empty", n.cfg.DataDir, err)
+	}
+	n.raft = r
+	n.live.Store(r)
+	disk.running.Store(true)
+	n.serveHTTP()
+	n.joined.Store(len(n.servers()) > 0)
+	n.trans.start()
+	close(in.ready)
+	n.goes(n.watchPeers)
+	n.goes(n.watchLeadership)
+	n.goes(n.reign)
+	n.goes(n.publish)
+	n.goes(n.rounds)
+	return nil
+}
+
+func (n *Node) networkTransport(s raft.StreamLayer) *raft.NetworkTransport {
+	return raft.NewNetworkTransportWithConfig(&raft.NetworkTransportConfig{
+		Stream:          s,
 		MaxPool:         3,
 		MaxRPCsInFlight: 1,
 		// One stuck connection blocks a peer's only heartbeat goroutine until
@@ -190,23 +216,6 @@ func (n *Node) Start(relay http.Handler) error {
 		Timeout: n.cfg.Lease / 2,
 		Logger:  bridge(n.log, "raft-net"),
 	})
-	n.trans = newTransport(inner, n.clock, n.lease)
-	n.trans.admitted, n.trans.heard, n.trans.rtt = n.joined.Load, n.noteHeard, n.noteRTT
-	r, err := raft.NewRaft(n.raftConfig(), n.fsm, n.store.bolt, n.store.bolt, n.store.snapshots, n.trans)
-	if err != nil {
-		return fmt.Errorf("raft does not start on %s: %w; restore the directory, or move it away to start this node empty", n.cfg.DataDir, err)
-	}
-	n.raft = r
-	n.live.Store(r)
-	n.serveHTTP()
-	n.joined.Store(len(n.servers()) > 0)
-	n.trans.start()
-	n.goes(n.watchPeers)
-	n.goes(n.watchLeadership)
-	n.goes(n.reign)
-	n.goes(n.publish)
-	n.goes(n.rounds)
-	return nil
 }
 
 func (n *Node) raftConfig() *raft.Config {
@@ -236,7 +245,7 @@ func (n *Node) raftID() raft.ServerID { return n.store.id.raftID() }
 func (n *Node) Addr() net.Addr { return n.mux.ln.Addr() }
 
 // Fatal delivers an error that this node cannot run with, found only after the
-// start: a peer with other timings.
+// start: a peer with other timings, or a disk that fails (ErrDisk).
 func (n *Node) Fatal() <-chan error { return n.fatal }
 
 // servers returns raft's latest configuration.

@@ -9,7 +9,11 @@ import (
 	"io"
 	"net"
 	"net/http"
+	"net/url"
+	"syscall"
 	"time"
+
+	"github.com/hashicorp/raft"
 
 	"github.com/litefence/litefence/policy"
 )
@@ -63,6 +67,7 @@ func (n *Node) serveHTTP() {
 		IdleTimeout:       time.Minute,
 		Protocols:         new(http.Protocols),
 		BaseContext:       func(net.Listener) context.Context { return n.ctx },
+		ConnContext:       withNames,
 	}
 	n.http.Protocols.SetHTTP1(true)
 	n.http.Protocols.SetUnencryptedHTTP2(true)
@@ -95,6 +100,9 @@ func reply(w http.ResponseWriter, v any, err error) {
 // serveReport answers the leader of a term, once this node follows it and
 // nothing feeds its LiteFS any more.
 func (n *Node) serveReport(ctx context.Context, q reportRequest) (policy.Report, error) {
+	if err := claims(requestNames(ctx), raft.ServerID(q.From)); err != nil {
+		return policy.Report{}, err
+	}
 	ctx, cancel := context.WithTimeout(ctx, n.cfg.ReaderGrace+handOnGrace)
 	defer cancel()
 	for {
@@ -171,6 +179,18 @@ func (p *peerClient) inHistory(ctx context.Context, addr string, q historyReques
 	return ok, p.do(ctx, http.MethodPost, addr, "/peer/history", q, &ok)
 }
 
+// whyNoAnswer leaves out of a client's error what says nothing to an operator.
+func whyNoAnswer(addr string, err error) error {
+	var u *url.Error
+	if errors.As(err, &u) {
+		err = u.Err
+	}
+	if errors.Is(err, io.EOF) || errors.Is(err, syscall.ECONNRESET) {
+		err = fmt.Errorf("%w; is it stopping, or are quorum.tls and insecure: true mixed?", err)
+	}
+	return fmt.Errorf("%s: %w", addr, err)
+}
+
 func (p *peerClient) do(ctx context.Context, method, addr, path string, in, out any) error {
 	var body bytes.Buffer
 	if in != nil {
@@ -184,7 +204,7 @@ func (p *peerClient) do(ctx context.Context, method, addr, path string, in, out 
 	}
 	resp, err := p.http.Do(req)
 	if err != nil {
-		return err
+		return whyNoAnswer(addr, err)
 	}
 	defer resp.Body.Close()
 	r := io.LimitReader(resp.Body, maxPeerBody)

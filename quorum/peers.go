@@ -62,7 +62,7 @@ func (n *Node) askPeers() {
 		wg.Add(1)
 		go func() {
 			defer wg.Done()
-			ctx, cancel := context.WithTimeout(n.ctx, peerTimeout)
+			ctx, cancel := context.WithTimeout(meaning(n.ctx, name), peerTimeout)
 			defer cancel()
 			s, err := n.peers.state(ctx, addr)
 			if err == nil {

@@ -47,6 +47,10 @@ type Status struct {
 	Open              uint64              `json:"open"` // raft index of the newest Open
 	Primary           string              `json:"primary"`
 	Peers             []PeerStatus        `json:"peers"`
+	// Refused are peers turned away at the port, Expires the end of this node's
+	// own certificate.
+	Refused []Refusal  `json:"refused,omitempty"`
+	Expires *time.Time `json:"certificate_expires,omitempty"`
 	// FollowerOfLeader: a majority is known to this node through its leader.
 	FollowsLeader bool `json:"follows_leader"`
 }
@@ -233,6 +237,11 @@ func (n *Node) Status(ctx context.Context) Status {
 		pos, _, _ = n.cfg.LiteFS.Positions(ctx)
 		marker, _ = n.cfg.LiteFS.Marker()
 	}
+	var expires *time.Time
+	if x, ok := n.cfg.Secure.(interface{ Expires() time.Time }); ok {
+		at := x.Expires()
+		expires = &at
+	}
 	st := n.fsm.state()
 	addrs := n.addresses()
 	n.mu.Lock()
@@ -251,6 +260,8 @@ func (n *Node) Status(ctx context.Context) Status {
 		LastHeartbeatFrom: map[string]*float64{},
 		Peers:             []PeerStatus{},
 	}
+	s.Refused = n.mux.refused.list()
+	s.Expires = expires
 	if n.fence.On {
 		s.FenceReason = n.fence.Reason
 	}

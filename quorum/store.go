@@ -1,6 +1,7 @@
 package quorum
 
 import (
+	"cmp"
 	"crypto/rand"
 	"encoding/hex"
 	"encoding/json"
@@ -44,63 +45,119 @@ func nodeName(id raft.ServerID) string {
 	return string(id)
 }
 
-// store is raft's state on disk.
+// store is this node's state on disk.
 type store struct {
 	bolt      *boltdb.BoltStore
 	snapshots raft.SnapshotStore
 	id        identity
+	fence     manualFence
+	lock      *os.File // the directory: one daemon at a time
+}
+
+// ConfigError is an error that only another config mends.
+type ConfigError struct{ error }
+
+func (e ConfigError) Unwrap() error { return e.error }
+
+func inUse(path string) error {
+	return fmt.Errorf("%s is in use: another litefence runs on this data directory; stop it, or give this one a quorum.data-dir of its own", path)
 }
 
 // openStore opens or creates the state of node name under dir. Errors name the
-// file and the mend; nothing is overwritten.
-func openStore(dir, name string, log *slog.Logger) (*store, error) {
-	if err := os.MkdirAll(dir, 0o700); err != nil {
-		return nil, fmt.Errorf("quorum.data-dir %s: %w", dir, err)
+// file and the mend; until all that is there has been found sound, nothing is
+// written.
+func openStore(dir, name string, log *slog.Logger) (_ *store, err error) {
+	s := &store{}
+	if s.lock, err = lockDir(dir); err != nil {
+		return nil, err
 	}
-	path := filepath.Join(dir, "raft.db")
-	_, err := os.Stat(path)
-	fresh := errors.Is(err, os.ErrNotExist)
-	if snaps, _ := os.ReadDir(filepath.Join(dir, "snapshots")); fresh && len(snaps) > 0 {
-		return nil, fmt.Errorf("quorum.data-dir %s: raft.db is missing beside its snapshots; restore it, or move the directory away to start this node empty", dir)
+	if err := s.open(dir, name, log); err != nil {
+		s.close()
+		return nil, err
 	}
-	b, err := boltdb.New(boltdb.Options{Path: path, BoltOptions: &bbolt.Options{Timeout: lockTimeout}})
-	if errors.Is(err, bbolt.ErrTimeout) {
-		return nil, fmt.Errorf("%s is in use: another litefence runs on this data directory", path)
-	}
-	if err != nil {
-		return nil, fmt.Errorf("%s: %w; restore it, or move %s away to start this node empty", path, err, dir)
-	}
-	id, err := loadIdentity(b, name)
-	if err != nil {
-		b.Close()
-		return nil, fmt.Errorf("%s: %w", path, err)
-	}
-	snaps, err := raft.NewFileSnapshotStoreWithLogger(dir, snapshotsKept, bridge(log, "raft-snapshot"))
-	if err != nil {
-		b.Close()
-		return nil, fmt.Errorf("%s: %w", dir, err)
-	}
-	return &store{bolt: b, snapshots: snaps, id: id}, nil
+	return s, nil
 }
 
-func loadIdentity(b *boltdb.BoltStore, name string) (identity, error) {
-	raw, err := b.Get(keyIdentity)
-	if errors.Is(err, boltdb.ErrKeyNotFound) {
-		id := identity{Name: name, Incarnation: randomHex(4)}
-		raw, _ := json.Marshal(id)
-		return id, b.Set(keyIdentity, raw)
+func (s *store) open(dir, name string, log *slog.Logger) (err error) {
+	if s.fence, err = loadFence(dir); err != nil {
+		return err
+	}
+	path, snaps := filepath.Join(dir, "raft.db"), filepath.Join(dir, "snapshots")
+	mend := fmt.Sprintf("; restore it, or move %s away to start this node empty", dir)
+	_, err = os.Lstat(path)
+	fresh := errors.Is(err, os.ErrNotExist)
+	if left, _ := os.ReadDir(snaps); fresh && len(left) > 0 {
+		return fmt.Errorf("quorum.data-dir %s: raft.db is missing beside its snapshots%s", dir, mend)
+	}
+	if !fresh {
+		var unfit ConfigError
+		s.id, err = checkState(dir, name)
+		if errors.As(err, &unfit) || errors.Is(err, os.ErrPermission) {
+			return diskError(err)
+		}
+		if err != nil {
+			return fmt.Errorf("%w%s", err, mend)
+		}
+	}
+	if err := checkWritable(dir, path, snaps); err != nil {
+		return err
+	}
+	if fresh {
+		if s.id, err = createStore(dir, path, name); err != nil {
+			return diskError(fmt.Errorf("%s: %w", path, err))
+		}
+	}
+	s.bolt, err = openBolt(path)
+	if errors.Is(err, bbolt.ErrTimeout) {
+		return inUse(path)
 	}
 	if err != nil {
-		return identity{}, err
+		return diskError(fmt.Errorf("%s: %w", path, err))
 	}
-	var id identity
-	if err := json.Unmarshal(raw, &id); err != nil {
-		return identity{}, fmt.Errorf("identity does not parse: %w", err)
+	if s.snapshots, err = raft.NewFileSnapshotStoreWithLogger(dir, snapshotsKept, bridge(log, "raft-snapshot")); err != nil {
+		return diskError(fmt.Errorf("%s: %w", snaps, err))
 	}
-	if id.Name != name {
-		return identity{}, fmt.Errorf("this is the state of node %q, the config says node: %s", id.Name, name)
+	return nil
+}
+
+// close closes what is open. The lock goes last.
+func (s *store) close() error {
+	var err error
+	if s.bolt != nil {
+		err = s.bolt.Close()
 	}
-	return id, nil
+	return errors.Join(err, s.lock.Close())
+}
+
+func openBolt(path string) (*boltdb.BoltStore, error) {
+	return boltdb.New(boltdb.Options{Path: path, BoltOptions: &bbolt.Options{Timeout: lockTimeout}})
+}
+
+// createStore makes the store of a new node under another name first: a raft.db
+// that is there is a whole one, whenever the power goes.
+func createStore(dir, path, name string) (id identity, err error) {
+	tmp := path + ".new"
+	if err := os.Remove(tmp); err != nil && !errors.Is(err, os.ErrNotExist) {
+		return id, err
+	}
+	defer func() {
+		if err != nil {
+			os.Remove(tmp)
+		}
+	}()
+	b, err := openBolt(tmp)
+	if err != nil {
+		return id, err
+	}
+	id = identity{Name: name, Incarnation: randomHex(4)}
+	raw, _ := json.Marshal(id)
+	if err := cmp.Or(b.Set(keyIdentity, raw), b.Close()); err != nil {
+		return id, err
+	}
+	if err := os.Rename(tmp, path); err != nil {
+		return id, err
+	}
+	return id, syncDir(dir)
 }
 
 func randomHex(n int) string {

@@ -17,7 +17,7 @@ func TestIdentityLivesInTheStore(t *testing.T) {
 	require.Equal(t, "n1", nodeName(first.raftID()))
 	_, err = openStore(dir, "n1", testLog("n1"))
 	require.ErrorContains(t, err, "another litefence runs on this data directory")
-	require.NoError(t, s.bolt.Close())
+	require.NoError(t, s.close())
 
 	_, err = openStore(dir, "n2", testLog("n2"))
 	require.ErrorContains(t, err, `this is the state of node "n1", the config says node: n2`)
@@ -25,13 +25,13 @@ func TestIdentityLivesInTheStore(t *testing.T) {
 	s, err = openStore(dir, "n1", testLog("n1"))
 	require.NoError(t, err)
 	require.Equal(t, first, s.id, "the same store, the same ID")
-	require.NoError(t, s.bolt.Close())
+	require.NoError(t, s.close())
 
 	require.NoError(t, os.RemoveAll(dir))
 	s, err = openStore(dir, "n1", testLog("n1"))
 	require.NoError(t, err)
 	require.NotEqual(t, first, s.id, "a node without its store forgot its votes")
-	require.NoError(t, s.bolt.Close())
+	require.NoError(t, s.close())
 }
 
 func TestBrokenStoreIsNotOverwritten(t *testing.T) {

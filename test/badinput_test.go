@@ -45,6 +45,13 @@ var badInputs = []struct {
 	}, codes: []int{2, 3}, want: "fenced"},
 	{name: "port in use", edit: replace("10.213.7.1:7400\n", "127.0.0.1:20202\n  advertise: 10.213.7.1:7400\n"), codes: []int{2, 3}, want: "127.0.0.1:20202"},
 	{name: "port of nobody", edit: replace("10.213.7.1:7400\n", "10.99.99.99:7400\n"), codes: []int{2, 3}, want: "10.99.99.99:7400"},
+	{name: "raft store garbled", prepare: state("raft.db", strings.Repeat("not a raft store", 4096)), codes: []int{3}, want: "raft.db is damaged"},
+	{name: "raft store emptied", prepare: state("raft.db", ""), codes: []int{3}, want: "raft.db is damaged: it is empty; restore it, or move"},
+	{name: "fence garbled", prepare: state("fence.json", "{"), codes: []int{3}, want: "fence.json: it is damaged"},
+	{name: "data-dir is a file", edit: replace("/raft\"", "/litefs.yml\""), codes: []int{2}, want: "quorum.data-dir"},
+	{name: "data-dir read-only", prepare: readOnly, codes: []int{3}, want: "read-only file system; mount it writable"},
+	{name: "no certificate", edit: replace("insecure: true", "tls: {ca: tls/ca.pem, cert: tls/n2.pem, key: tls/n2-key.pem}"), codes: []int{2}, want: "quorum.tls.ca: open"},
+	{name: "certificate of another node", prepare: certificates, edit: replace("insecure: true", "tls: {ca: tls/ca.pem, cert: tls/n2.pem, key: tls/n2-key.pem}"), codes: []int{2}, want: "n2.pem is for n2, not for this node, n1"},
 	{name: "not root", prefix: []string{"setpriv", "--reuid=65534", "--regid=65534", "--clear-groups"}, prepare: readable, codes: []int{2, 3}, want: "root"},
 	{name: "no /dev/fuse", prefix: []string{"unshare", "--mount", "sh", "-c", `mount -t tmpfs none /dev && exec "$@"`, "sh"}, codes: []int{2, 3}, want: "/dev/fuse"},
 }
@@ -53,6 +60,40 @@ func add(text string) func(string) string { return func(c string) string { retur
 
 func replace(old, text string) func(string) string {
 	return func(c string) string { return strings.Replace(c, old, text, 1) }
+}
+
+// state puts a file into the data directory, and sees that it is kept.
+func state(name, content string) func(*testing.T, *cluster.Node) func() {
+	return func(t *testing.T, n *cluster.Node) func() {
+		require.NoError(t, os.RemoveAll(n.RaftData()))
+		require.NoError(t, os.Mkdir(n.RaftData(), 0o700))
+		path := filepath.Join(n.RaftData(), name)
+		require.NoError(t, os.WriteFile(path, []byte(content), 0o600))
+		return func() {
+			all, err := os.ReadDir(n.RaftData())
+			require.NoError(t, err)
+			require.Len(t, all, 1, "nothing beside it")
+			b, err := os.ReadFile(path)
+			require.NoError(t, err)
+			require.Equal(t, content, string(b))
+			require.NoError(t, os.Remove(path))
+		}
+	}
+}
+
+func readOnly(t *testing.T, n *cluster.Node) func() {
+	require.NoError(t, syscall.Mount(n.RaftData(), n.RaftData(), "", syscall.MS_BIND, ""))
+	require.NoError(t, syscall.Mount("", n.RaftData(), "", syscall.MS_BIND|syscall.MS_REMOUNT|syscall.MS_RDONLY, ""))
+	return func() { _ = syscall.Unmount(n.RaftData(), syscall.MNT_DETACH) }
+}
+
+func certificates(t *testing.T, n *cluster.Node) func() {
+	ca, out := filepath.Join(n.Dir, "ca"), filepath.Join(n.Dir, "tls")
+	for _, args := range [][]string{{"ca", "init", "-dir", ca}, {"ca", "issue", "n2", "-dir", ca, "-out", out}} {
+		msg, err := exec.Command(litefenceBin, args...).CombinedOutput()
+		require.NoError(t, err, string(msg))
+	}
+	return func() {}
 }
 
 // readable lets an ordinary user get as far as the daemon's own check.

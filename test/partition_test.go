@@ -159,14 +159,14 @@ func requireRows(t *testing.T, n *cluster.Node, want map[string]bool) {
 }
 
 // TestPartitionOneWay: a leader whose packets leave but to whom nothing comes
-// back must not keep its lease.
+// back must not keep its lease. Over TLS, as in production.
 func TestPartitionOneWay(t *testing.T) {
 	for name, cut := range map[string]func(*cluster.Node) error{
 		"receives nothing": (*cluster.Node).IsolateIn,
 		"sends nothing":    (*cluster.Node).IsolateOut,
 	} {
 		t.Run(name, func(t *testing.T) {
-			c := start(t, cluster.Options{})
+			c := start(t, cluster.Options{TLS: true})
 			old := writable(t, c.Nodes...)
 			createDB(t, c, old, "delete")
 			require.NoError(t, cut(old))

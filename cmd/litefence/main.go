@@ -34,6 +34,7 @@ var commands = []command{
 	{"fence", "refuse writes on this node until unfence; a leader hands leadership on", fenceMain},
 	{"unfence", "lift a manual fence", unfenceMain},
 	{"wait", "wait until this node is ready, writable or fenced", waitMain},
+	{"ca", "certificates for the mutual TLS between nodes: ca init, ca issue NODE", caMain},
 	{"demo", "three nodes with real LiteFS on this machine, a silent partition, the figures", demoMain},
 	{"version", "version, commit, Go, module versions", versionMain},
 }

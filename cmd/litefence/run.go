@@ -88,6 +88,14 @@ func (e exitError) Unwrap() error { return e.error }
 func usageError(err error) error    { return exitError{exitUsage, err} }
 func notReadyError(err error) error { return exitError{exitNotReady, err} }
 
+// fatalError sorts what the node cannot run with.
+func fatalError(err error) error {
+	if errors.Is(err, quorum.ErrDisk) {
+		return err
+	}
+	return usageError(err)
+}
+
 // run builds everything, waits for the end, and takes it down in reverse.
 func (d *daemon) run(ctx context.Context) (int, error) {
 	err := d.start(ctx)
@@ -129,11 +137,15 @@ func (d *daemon) start(ctx context.Context) error {
 	d.gate = fusefs.NewGate()
 	d.client = litefs.NewClient(cfg.LiteFS.URL)
 	local := &localLiteFS{client: d.client, dataDir: cfg.LiteFS.DataDir}
-	secure, err := secureTransport(cfg)
+	secure, err := secureTransport(cfg, d.log)
 	if err != nil {
 		return usageError(err)
 	}
 	d.node, err = quorum.Open(d.quorumConfig(local, secure))
+	var unfit quorum.ConfigError
+	if errors.As(err, &unfit) {
+		return usageError(err)
+	}
 	if err != nil {
 		return notReadyError(err)
 	}
@@ -158,7 +170,7 @@ func (d *daemon) start(ctx context.Context) error {
 		return notReadyError(err)
 	}
 	if err := d.node.CheckPeers(); err != nil {
-		return usageError(err)
+		return fatalError(err)
 	}
 
 	// LiteFS, then the fenced mount over it.
@@ -205,7 +217,7 @@ func (d *daemon) wait(ctx context.Context) (int, error) {
 		case <-ctx.Done():
 			return exitDone, nil
 		case err := <-d.node.Fatal():
-			return 0, usageError(err)
+			return 0, fatalError(err)
 		case <-d.appChild.exited():
 			return d.appChild.code(), nil
 		case <-d.fs.Done():

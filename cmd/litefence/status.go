@@ -9,6 +9,7 @@ import (
 	"os"
 	"os/signal"
 	"slices"
+	"strings"
 	"syscall"
 	"text/tabwriter"
 	"time"
@@ -95,6 +96,9 @@ func showStatus(w io.Writer, s statusReply) {
 	if s.Insecure {
 		row("insecure", "true: traffic between nodes is neither encrypted nor authenticated")
 	}
+	if s.Expires != nil {
+		row("certificate", "expires %s", s.Expires.Format(time.RFC3339))
+	}
 	for _, db := range slices.Sorted(maps.Keys(s.Positions)) {
 		row("db "+db, "%s", s.Positions[db])
 	}
@@ -109,6 +113,9 @@ func showStatus(w io.Writer, s statusReply) {
 		default:
 			row("peer "+p.Node, "%s, %s, does not answer: %s", p.Address, heard, p.Error)
 		}
+	}
+	for _, r := range s.Refused {
+		row("refused", "%s: %s (%d times, last %s)", strings.TrimSpace(r.From+" "+r.Name), r.Reason, r.Times, r.Last.Format(time.RFC3339))
 	}
 	t.Flush()
 }

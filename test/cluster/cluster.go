@@ -27,6 +27,7 @@ type Options struct {
 	Lease     time.Duration
 	Confirm   string        // lease
 	TTL       time.Duration // of LiteFS's session; 200 ms
+	TLS       bool          // nodes know each other by certificates that litefence issues
 	Extra     string        // appended to every litefence.yml
 }
 
@@ -106,6 +107,11 @@ func able(opts Options) error {
 func (c *Cluster) setUp() error {
 	for _, n := range c.Nodes {
 		if err := n.writeFiles(); err != nil {
+			return err
+		}
+	}
+	if c.opts.TLS {
+		if err := c.issueCertificates(); err != nil {
 			return err
 		}
 	}

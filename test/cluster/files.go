@@ -3,6 +3,7 @@ package cluster
 import (
 	"fmt"
 	"os"
+	"path/filepath"
 	"strings"
 )
 
@@ -45,8 +46,8 @@ quorum:
   listen: %s
   peers: %q
   data-dir: %q
-  insecure: true
-`, n.Name, n.Lower(), n.Fenced(), n.addr(), strings.Join(peers, ","), n.RaftData())
+  %s
+`, n.Name, n.Lower(), n.Fenced(), n.addr(), strings.Join(peers, ","), n.RaftData(), n.transport())
 	if h := n.c.opts.Heartbeat; h != 0 {
 		s += fmt.Sprintf("  heartbeat-timeout: %s\n", h)
 	}
@@ -59,4 +60,27 @@ quorum:
 	return s + fmt.Sprintf(`litefs: {config: %q, data-dir: %q}
 admin: {socket: %q}
 %s`, n.liteFSConfigPath(), n.Data(), n.socket(), n.c.opts.Extra)
+}
+
+// transport is the part of the config that says how nodes know each other.
+func (n *Node) transport() string {
+	if !n.c.opts.TLS {
+		return "insecure: true"
+	}
+	at := func(name string) string { return filepath.Join(n.Dir, "tls", name) }
+	return fmt.Sprintf("tls: {ca: %q, cert: %q, key: %q}", at("ca.pem"), at(n.Name+".pem"), at(n.Name+"-key.pem"))
+}
+
+// issueCertificates does what an operator does, with the same commands.
+func (c *Cluster) issueCertificates() error {
+	ca := filepath.Join(c.Dir, "ca")
+	if err := run(c.opts.Litefence, "ca", "init", "-dir", ca); err != nil {
+		return err
+	}
+	for _, n := range c.Nodes {
+		if err := run(c.opts.Litefence, "ca", "issue", n.Name, "-dir", ca, "-out", filepath.Join(n.Dir, "tls")); err != nil {
+			return err
+		}
+	}
+	return nil
 }
