@@ -1,0 +1,220 @@
+package quorum
+
+import (
+	"math/rand/v2"
+	"time"
+
+	"github.com/hashicorp/raft"
+)
+
+// Plays are faults in an order in which they have hurt somebody (FACTS.md 6),
+// with the times left to chance.
+
+// closing has the leader shut, drain and append Close, and perhaps hand on.
+func closing(s *sim, rng *rand.Rand) {
+	p := s.leader()
+	if p == nil {
+		return
+	}
+	o := simOrder{close: true, idle: upTo(rng, 500*time.Millisecond)}
+	if rng.IntN(2) == 0 {
+		o.transfer = s.others(p.node, rng)[0].raftID()
+	}
+	s.note("%s closes, then transfers to %q", p.id, o.transfer)
+	select {
+	case p.orders <- o:
+	default:
+	}
+	if rng.IntN(2) == 0 {
+		time.Sleep(upTo(rng, 30*time.Millisecond))
+		s.cutOff(p.node, true)
+		time.Sleep(upTo(rng, time.Second))
+		s.cutOff(p.node, false)
+	}
+}
+
+// transferCut cuts a leader off while it hands leadership on.
+func transferCut(s *sim, rng *rand.Rand) {
+	p := s.awaitLeader()
+	if p == nil {
+		return
+	}
+	heir := s.others(p.node, rng)[0]
+	s.note("%s transfers to %s and is cut off", p.id, heir.raftID())
+	p.raft.LeadershipTransferToServer(heir.raftID(), raft.ServerAddress(heir.name))
+	time.Sleep(upTo(rng, 5*time.Millisecond))
+	s.cutOff(p.node, true)
+	time.Sleep(upTo(rng, time.Second))
+	s.cutOff(p.node, false)
+}
+
+// lateTimeoutNow has the heir of a transfer paused until the transfer has timed
+// out and the old leader has gone on.
+func lateTimeoutNow(s *sim, rng *rand.Rand) {
+	p := s.awaitLeader()
+	if p == nil {
+		return
+	}
+	rest := s.others(p.node, rng)
+	heir, third := rest[0], rest[1]
+	q := s.running(heir)
+	if q == nil {
+		return
+	}
+	s.note("%s transfers to %s, which is late", p.id, heir.raftID())
+	p.raft.LeadershipTransferToServer(heir.raftID(), raft.ServerAddress(heir.name))
+	if rng.IntN(2) == 0 { // what it hears of the old leader ends before
+		after := upTo(rng, simH)
+		s.wg.Go(func() { time.Sleep(after); s.cutBoth(p.node, heir, true) })
+	}
+	q.front.lateTimeoutNow(simH/2 + upTo(rng, 2*simH))
+	switch rng.IntN(3) {
+	case 0:
+		s.cutOff(p.node, true)
+	case 1: // the old leader is the only one to vote
+		s.cutBoth(p.node, heir, false)
+		s.cutBoth(heir, third, true)
+	case 2:
+		time.Sleep(upTo(rng, 5*time.Millisecond))
+		s.cutOff(p.node, true)
+	}
+	time.Sleep(upTo(rng, 800*time.Millisecond))
+	s.cutOff(p.node, false)
+	s.cutBoth(heir, third, false)
+}
+
+// restartRace: the leader hears only some, another has timed out, and one of
+// those that it hears restarts and votes at once.
+func restartRace(s *sim, rng *rand.Rand) {
+	p := s.awaitLeader()
+	if p == nil {
+		return
+	}
+	rest := s.others(p.node, rng)
+	cand, voters := rest[0], rest[1:len(s.nodes)/2+1]
+	s.note("restart race: %s leads, %s stands", p.id, cand.id)
+	s.cutBoth(p.node, cand, true)
+	s.until(3*simH, func() bool {
+		q := s.running(cand)
+		if q == nil {
+			return true
+		}
+		_, id := q.raft.LeaderWithID()
+		return id == ""
+	})
+	time.Sleep(upTo(rng, simH))
+	for _, v := range voters {
+		if s.crashNode(v) {
+			if rng.IntN(3) > 0 {
+				s.cutBoth(p.node, v, true)
+			}
+			s.restart(v)
+		}
+	}
+	time.Sleep(upTo(rng, 800*time.Millisecond))
+	s.cutOff(p.node, false)
+}
+
+// change lets one change of the voters at a time through.
+func (s *sim) change(do func()) {
+	s.mu.Lock()
+	busy := s.changing
+	s.changing = true
+	s.mu.Unlock()
+	if busy {
+		return
+	}
+	do()
+	s.mu.Lock()
+	s.changing = false
+	s.mu.Unlock()
+}
+
+// ask has whoever leads do something to the configuration, until it is done.
+func (s *sim) ask(what func(*raft.Raft) raft.IndexFuture) bool {
+	return s.until(20*time.Second, func() bool {
+		p := s.leader()
+		return p != nil && what(p.raft).Error() == nil
+	})
+}
+
+func (s *sim) remove(id raft.ServerID) bool {
+	return s.ask(func(r *raft.Raft) raft.IndexFuture { return r.RemoveServer(id, 0, time.Second) })
+}
+
+func (s *sim) add(n *simNode) bool {
+	id := n.raftID()
+	return s.ask(func(r *raft.Raft) raft.IndexFuture {
+		return r.AddVoter(id, raft.ServerAddress(n.name), 0, time.Second)
+	})
+}
+
+// wipe empties a data directory, and replaces the node in two steps.
+func wipe(s *sim, rng *rand.Rand) {
+	s.change(func() {
+		n := s.victim(rng)
+		if !s.crashNode(n) {
+			return
+		}
+		old := n.raftID()
+		n.wipe()
+		if rng.IntN(2) == 0 {
+			time.Sleep(upTo(rng, time.Second))
+		}
+		s.note("%s is empty", n.name)
+		s.restart(n)
+		if s.rules.amnesia {
+			return
+		}
+		time.Sleep(upTo(rng, time.Second))
+		_ = s.remove(old) && s.add(n)
+		s.note("%s is replaced by %s", old, n.raftID())
+	})
+}
+
+// removeAndAdd removes a voter that goes on running, and takes it back.
+func removeAndAdd(s *sim, rng *rand.Rand) {
+	s.change(func() {
+		n := s.victim(rng)
+		s.note("%s is removed", n.raftID())
+		if !s.remove(n.raftID()) {
+			return
+		}
+		time.Sleep(upTo(rng, 2*time.Second))
+		// A leader that removes itself ends its raft (raft's ShutdownOnRemove);
+		// it is started again.
+		if p := s.running(n); p != nil && p.raft.State() == raft.Shutdown && s.crashNode(n) {
+			s.restart(n)
+		}
+		s.add(n)
+		s.note("%s is a voter again", n.raftID())
+	})
+}
+
+// slowAnswers keeps a voter's answers to the leader long on the way, and has
+// another node take over meanwhile.
+func slowAnswers(s *sim, rng *rand.Rand) {
+	p := s.awaitLeader()
+	if p == nil {
+		return
+	}
+	rest := s.others(p.node, rng)
+	heir, voter := rest[0], rest[1]
+	s.note("answers of %s to %s are slow, %s takes over", voter.name, p.id, heir.name)
+	w := way{voter.name, p.node.name}
+	s.net.set(w, func(st *wayState) { st.delay = 100*time.Millisecond + upTo(rng, 45*time.Millisecond) })
+	time.Sleep(upTo(rng, 300*time.Millisecond))
+	p.raft.LeadershipTransferToServer(heir.raftID(), raft.ServerAddress(heir.name))
+	time.Sleep(upTo(rng, 5*time.Millisecond))
+	for _, o := range s.nodes {
+		if o != p.node {
+			s.cut(p.node, o, true)
+			if o != voter {
+				s.cut(o, p.node, true)
+			}
+		}
+	}
+	time.Sleep(upTo(rng, time.Second))
+	s.net.set(w, func(st *wayState) { st.delay = 0 })
+	s.cutOff(p.node, false)
+}
