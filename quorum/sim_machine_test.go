@@ -1,7 +1,11 @@
 package quorum
 
 import (
+	"bytes"
+	"fmt"
+	"io"
 	"math/rand/v2"
+	"os"
 	"sync"
 	"sync/atomic"
 	"time"
@@ -55,12 +59,10 @@ func (c *simClock) suspend(on bool) {
 	}
 }
 
-// simFile is a process's handle on what a crash leaves. Writes take up to slow;
-// after a crash they are lost, as those are that had not returned by then.
+// simFile is a process's handle on its disk. Writes take up to slow.
 type simFile struct {
 	*raft.InmemStore
 	slow *atomic.Int64
-	dead *atomic.Bool
 	mu   sync.Mutex
 	rng  *rand.Rand
 }
@@ -72,10 +74,30 @@ func (f *simFile) write(do func() error) error {
 		f.mu.Unlock()
 		time.Sleep(time.Duration(d))
 	}
-	if f.dead.Load() {
-		return nil
-	}
 	return do()
+}
+
+// copyDisk is what a crash leaves: all writes that have returned. What the old
+// process still writes it writes to nowhere.
+func copyDisk(old *raft.InmemStore) *raft.InmemStore {
+	d := raft.NewInmemStore()
+	first, _ := old.FirstIndex()
+	last, _ := old.LastIndex()
+	for i := first; i <= last && i > 0; i++ {
+		var l raft.Log
+		if old.GetLog(i, &l) == nil {
+			_ = d.StoreLog(&l)
+		}
+	}
+	for _, k := range []string{"CurrentTerm", "LastVoteTerm"} { // raft.go
+		if v, err := old.GetUint64([]byte(k)); err == nil {
+			_ = d.SetUint64([]byte(k), v)
+		}
+	}
+	if v, err := old.Get([]byte("LastVoteCand")); err == nil {
+		_ = d.Set([]byte("LastVoteCand"), v)
+	}
+	return d
 }
 
 func (f *simFile) Set(k, v []byte) error {
@@ -96,81 +118,56 @@ func (f *simFile) DeleteRange(from, to uint64) error {
 	return f.write(func() error { return f.InmemStore.DeleteRange(from, to) })
 }
 
-// simGate is a gate as the fenced mount has it, with the checks of the
-// simulation: whenever it begins to admit, no other may.
-type simGate struct {
-	p *simProc
-	// The simulation's lock guards the rest.
-	epoch  uint64
-	until  int64
-	over   bool // revoked
-	shut   bool
-	inside int
-	dead   bool // the process is gone
+// simSnaps keeps the newest snapshot. Raft's own InmemSnapshotStore is written
+// to before the snapshot is complete.
+type simSnaps struct {
+	mu     sync.Mutex
+	newest *simSnap
 }
 
-func (g *simGate) admitsLocked() bool {
-	if g.epoch == 0 || g.dead || g.shut || g.over {
-		return false
-	}
-	if g.p.rules.raftState {
-		r := g.p.live.Load()
-		return r != nil && r.State() == raft.Leader
-	}
-	return g.p.node.clock.Boot() < g.until
+type simSnap struct {
+	bytes.Buffer
+	meta raft.SnapshotMeta
+	in   *simSnaps
 }
 
-func (g *simGate) Open(epoch uint64, until int64) error {
-	s := g.p.sim
+func (s *simSnaps) copy() *simSnaps {
 	s.mu.Lock()
 	defer s.mu.Unlock()
-	if g.dead {
-		return errLeaseOver
+	return &simSnaps{newest: s.newest}
+}
+
+func (s *simSnaps) Create(v raft.SnapshotVersion, index, term uint64, conf raft.Configuration, confIndex uint64, _ raft.Transport) (raft.SnapshotSink, error) {
+	meta := raft.SnapshotMeta{Version: v, ID: fmt.Sprint(index), Index: index, Term: term, Configuration: conf, ConfigurationIndex: confIndex}
+	return &simSnap{meta: meta, in: s}, nil
+}
+
+func (s *simSnaps) List() ([]*raft.SnapshotMeta, error) {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	if s.newest == nil {
+		return nil, nil
 	}
-	if epoch < g.epoch || epoch == g.epoch && g.over || epoch > g.epoch && g.inside > 0 {
-		return errLeaseOver
+	m := s.newest.meta
+	return []*raft.SnapshotMeta{&m}, nil
+}
+
+func (s *simSnaps) Open(id string) (*raft.SnapshotMeta, io.ReadCloser, error) {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	if s.newest == nil || s.newest.meta.ID != id {
+		return nil, nil, os.ErrNotExist
 	}
-	if epoch > g.epoch {
-		g.epoch, g.until, g.over = epoch, until, false
-	}
-	g.until, g.shut = max(g.until, until), false
-	s.openedLocked(g)
+	m := s.newest.meta
+	return &m, io.NopCloser(bytes.NewReader(s.newest.Bytes())), nil
+}
+
+func (s *simSnap) ID() string    { return s.meta.ID }
+func (s *simSnap) Cancel() error { return nil }
+func (s *simSnap) Close() error {
+	s.in.mu.Lock()
+	defer s.in.mu.Unlock()
+	s.meta.Size = int64(s.Len())
+	s.in.newest = s
 	return nil
-}
-
-func (g *simGate) Extend(epoch uint64, until int64) {
-	s := g.p.sim
-	s.mu.Lock()
-	defer s.mu.Unlock()
-	if epoch == g.epoch && !g.over {
-		g.until = max(g.until, until)
-		s.checkLocked(g, "extended")
-	}
-}
-
-func (g *simGate) Revoke() {
-	if g.p.rules.deathless {
-		return
-	}
-	s := g.p.sim
-	s.mu.Lock()
-	defer s.mu.Unlock()
-	g.over = true
-}
-
-// fence shuts the door and returns when the last one has left.
-func (g *simGate) fence() {
-	s := g.p.sim
-	s.mu.Lock()
-	g.shut = true
-	s.mu.Unlock()
-	for {
-		s.mu.Lock()
-		out := g.inside == 0 || g.dead
-		s.mu.Unlock()
-		if out {
-			return
-		}
-		time.Sleep(time.Millisecond)
-	}
 }

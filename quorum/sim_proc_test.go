@@ -21,7 +21,7 @@ type simNode struct {
 	clock *simClock
 	disk  *raft.InmemStore
 	slow  atomic.Int64 // a write to disk takes up to this, in nanoseconds
-	snaps *raft.InmemSnapshotStore
+	snaps *simSnaps
 	id    raft.ServerID // guarded by the sim's lock
 	lives int           // data directories that it has had
 	lease time.Duration // D of the next process
@@ -118,7 +118,7 @@ func (n *simNode) start() {
 		p.lease.past.took(0, 1)
 	}
 	p.front = newSimFront(p)
-	file := &simFile{InmemStore: n.disk, slow: &n.slow, dead: &p.dead, rng: s.fork()}
+	file := &simFile{InmemStore: n.disk, slow: &n.slow, rng: s.fork()}
 	r, err := raft.NewRaft(n.raftConfig(p.notify), p.fsm, file, file, n.snaps, p.front)
 	if err != nil {
 		panic(err)
@@ -155,6 +155,7 @@ func (p *simProc) crash() {
 	p.node.proc = nil
 	s.mu.Unlock()
 	p.dead.Store(true)
+	p.node.disk, p.node.snaps = copyDisk(p.node.disk), p.node.snaps.copy()
 	p.cancel()
 	p.stream.Close()
 	s.net.freeze(p.node.name, false)
@@ -222,13 +223,14 @@ func (p *simProc) lead(term uint64) {
 		if !p.leads(term) {
 			return
 		}
+		p.rest(reignTick)
 	}
 	for p.leads(term) && !p.lease.over(term) {
 		p.serve(term)
 	}
 	for p.leads(term) && p.lease.over(term) {
-		_ = p.raft.LeadershipTransfer().Error()
-		p.rest(simH)
+		p.raft.LeadershipTransfer()
+		p.handedOn(term)
 	}
 }
 
@@ -250,9 +252,18 @@ func (p *simProc) serve(term uint64) {
 		_, _ = p.apply(c, p.D)
 	}
 	if order.transfer != "" {
-		_ = p.raft.LeadershipTransferToServer(order.transfer, raft.ServerAddress(nodeName(order.transfer))).Error()
+		p.raft.LeadershipTransferToServer(order.transfer, raft.ServerAddress(nodeName(order.transfer)))
+		p.handedOn(term)
 	}
 	p.rest(order.idle)
+}
+
+// handedOn waits as Node.transfer does: raft's own future may stay unanswered
+// at a shutdown.
+func (p *simProc) handedOn(term uint64) {
+	for end := time.Now().Add(2 * simH); p.leads(term) && time.Now().Before(end); {
+		p.rest(time.Millisecond)
+	}
 }
 
 func (p *simProc) open(term uint64) (*Record, error) {

@@ -66,18 +66,18 @@ type sim struct {
 	wg    sync.WaitGroup
 	began time.Time
 
-	mu      sync.Mutex
-	rng     *rand.Rand
-	procs   []*simProc
-	bad     []string
-	trace   []string
-	newest  uint64            // newest Open under which a gate has opened
-	records map[uint64]string // what the log holds, by index
-	ids     int
-	acks    int // acknowledged writes
-	opens   int
-	changing bool // a change of the voters is under way
-	back    time.Duration // from the end of the faults to the first new write
+	mu       sync.Mutex
+	rng      *rand.Rand
+	procs    []*simProc
+	bad      []string
+	trace    []string
+	newest   uint64            // newest Open under which a gate has opened
+	records  map[uint64]string // what the log holds, by index
+	ids      int
+	acks     int // acknowledged writes
+	opens    int
+	changing bool          // a change of the voters is under way
+	back     time.Duration // from the end of the faults to the first new write
 }
 
 // fork makes a source of its own for somebody.
@@ -225,7 +225,7 @@ func (s *sim) boot() {
 
 // wipe gives the machine an empty data directory, and with it another ID.
 func (n *simNode) wipe() {
-	n.disk, n.snaps = raft.NewInmemStore(), raft.NewInmemSnapshotStore()
+	n.disk, n.snaps = raft.NewInmemStore(), &simSnaps{}
 	n.sim.mu.Lock()
 	defer n.sim.mu.Unlock()
 	if n.lives == 0 || !n.sim.rules.amnesia {
