@@ -69,9 +69,11 @@ func (f *simFront) pass(rpc raft.RPC) {
 // stampLate undoes the stamp that the transport has made and makes it later.
 func (f *simFront) stampLate(term uint64) {
 	past := &f.p.lease.past
+	f.late.mu.Lock()
 	past.mu.Lock()
 	past.term, past.at, past.older = f.late.term, f.late.at, f.late.older
 	past.mu.Unlock()
+	f.late.mu.Unlock()
 	now := f.p.node.clock.Mono()
 	f.p.wg.Go(func() {
 		f.p.rest(f.p.D)
@@ -90,16 +92,14 @@ func (f *simFront) AppendEntries(id raft.ServerID, to raft.ServerAddress, req *r
 	return err
 }
 
-// SetHeartbeatHandler passes raft's fast path on where the rule is off. Stamp,
-// death and note are as on the slow path.
+// SetHeartbeatHandler passes raft's fast path on where the rule is off. The
+// answers carry a note; but what is heard there nobody has stamped.
 func (f *simFront) SetHeartbeatHandler(h func(raft.RPC)) {
 	if !f.p.rules.fastPath {
 		return
 	}
 	f.NetworkTransport.SetHeartbeatHandler(func(rpc raft.RPC) {
 		term, _ := messageTerm(rpc.Command)
-		f.lease.saw(term)
-		f.lease.past.took(term, f.clock.Mono())
 		h(f.annotated(rpc, term))
 	})
 }

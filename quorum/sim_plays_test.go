@@ -33,6 +33,11 @@ func closing(s *sim, rng *rand.Rand) {
 	}
 }
 
+// handTo begins a transfer of leadership.
+func (p *simProc) handTo(n *simNode) {
+	p.raft.LeadershipTransferToServer(n.raftID(), raft.ServerAddress(n.name))
+}
+
 // transferCut cuts a leader off while it hands leadership on.
 func transferCut(s *sim, rng *rand.Rand) {
 	p := s.awaitLeader()
@@ -41,7 +46,7 @@ func transferCut(s *sim, rng *rand.Rand) {
 	}
 	heir := s.others(p.node, rng)[0]
 	s.note("%s transfers to %s and is cut off", p.id, heir.raftID())
-	p.raft.LeadershipTransferToServer(heir.raftID(), raft.ServerAddress(heir.name))
+	p.handTo(heir)
 	time.Sleep(upTo(rng, 5*time.Millisecond))
 	s.cutOff(p.node, true)
 	time.Sleep(upTo(rng, time.Second))
@@ -51,9 +56,24 @@ func transferCut(s *sim, rng *rand.Rand) {
 // lateTimeoutNow has the heir of a transfer paused until the transfer has timed
 // out and the old leader has gone on.
 func lateTimeoutNow(s *sim, rng *rand.Rand) {
+	late(s, rng, rng.IntN(2) == 0, upTo(rng, 2*simH), rng.IntN(3))
+}
+
+// loneVote is the one in which the old leader alone elects the heir, which has
+// not heard of anybody for long.
+func loneVote(s *sim, rng *rand.Rand) { late(s, rng, true, upTo(rng, simH/4), 1) }
+
+func late(s *sim, rng *rand.Rand, followed bool, deaf time.Duration, end int) {
 	p := s.awaitLeader()
 	if p == nil {
 		return
+	}
+	if followed { // the leader has followed somebody before
+		p.handTo(s.others(p.node, rng)[0])
+		time.Sleep(simH + simH/2)
+		if p = s.awaitLeader(); p == nil {
+			return
+		}
 	}
 	rest := s.others(p.node, rng)
 	heir, third := rest[0], rest[1]
@@ -62,13 +82,12 @@ func lateTimeoutNow(s *sim, rng *rand.Rand) {
 		return
 	}
 	s.note("%s transfers to %s, which is late", p.id, heir.raftID())
-	p.raft.LeadershipTransferToServer(heir.raftID(), raft.ServerAddress(heir.name))
-	if rng.IntN(2) == 0 { // what it hears of the old leader ends before
-		after := upTo(rng, simH)
-		s.wg.Go(func() { time.Sleep(after); s.cutBoth(p.node, heir, true) })
+	p.handTo(heir)
+	if deaf < simH { // what it hears of the old leader ends before
+		s.wg.Go(func() { time.Sleep(deaf); s.cutBoth(p.node, heir, true) })
 	}
 	q.front.lateTimeoutNow(simH/2 + upTo(rng, 2*simH))
-	switch rng.IntN(3) {
+	switch end {
 	case 0:
 		s.cutOff(p.node, true)
 	case 1: // the old leader is the only one to vote
@@ -83,8 +102,8 @@ func lateTimeoutNow(s *sim, rng *rand.Rand) {
 	s.cutBoth(heir, third, false)
 }
 
-// restartRace: the leader hears only some, another has timed out, and one of
-// those that it hears restarts and votes at once.
+// restartRace: the leader hears only some, another times out, and those that it
+// hears restart just before and vote at once.
 func restartRace(s *sim, rng *rand.Rand) {
 	p := s.awaitLeader()
 	if p == nil {
@@ -94,15 +113,9 @@ func restartRace(s *sim, rng *rand.Rand) {
 	cand, voters := rest[0], rest[1:len(s.nodes)/2+1]
 	s.note("restart race: %s leads, %s stands", p.id, cand.id)
 	s.cutBoth(p.node, cand, true)
-	s.until(3*simH, func() bool {
-		q := s.running(cand)
-		if q == nil {
-			return true
-		}
-		_, id := q.raft.LeaderWithID()
-		return id == ""
-	})
-	time.Sleep(upTo(rng, simH))
+	// It stands after H to 2H. A connection that it had to a voter from before is
+	// broken then, and its first request over it fails: hence the first time.
+	time.Sleep(simH*9/10 + upTo(rng, simH*7/10))
 	for _, v := range voters {
 		if s.crashNode(v) {
 			if rng.IntN(3) > 0 {
@@ -223,7 +236,7 @@ func slowAnswers(s *sim, rng *rand.Rand) {
 	w := way{voter.name, p.node.name}
 	s.net.set(w, func(st *wayState) { st.delay = 100*time.Millisecond + upTo(rng, 45*time.Millisecond) })
 	time.Sleep(upTo(rng, 300*time.Millisecond))
-	p.raft.LeadershipTransferToServer(heir.raftID(), raft.ServerAddress(heir.name))
+	p.handTo(heir)
 	time.Sleep(upTo(rng, 5*time.Millisecond))
 	for _, o := range s.nodes {
 		if o != p.node {
@@ -236,4 +249,39 @@ func slowAnswers(s *sim, rng *rand.Rand) {
 	time.Sleep(upTo(rng, time.Second))
 	s.net.set(w, func(st *wayState) { st.delay = 0 })
 	s.cutOff(p.node, false)
+}
+
+// forgottenOpen: the newest opener's Open reaches one voter besides it, whose
+// disk is then lost; the opener before it is told nothing and takes itself for
+// the newest.
+func forgottenOpen(s *sim, rng *rand.Rand) {
+	was := s.awaitLeader()
+	if was == nil {
+		return
+	}
+	rest := s.others(was.node, rng)
+	next, voter := rest[0], rest[1]
+	for _, o := range rest[2:] { // a majority is these two and the new leader
+		if s.crashNode(o) {
+			defer s.restart(o)
+		}
+	}
+	if len(rest) == 4 {
+		return
+	}
+	was.handTo(next)
+	s.until(simH, func() bool { return was.raft.State() != raft.Leader })
+	s.cutOff(was.node, true)
+	opened := s.until(3*simH, func() bool { p := s.leader(); return p != nil && p.node == next })
+	time.Sleep(upTo(rng, simH))
+	if opened && s.crashNode(voter) {
+		s.note("%s forgets", voter.name)
+		voter.wipe()
+		s.cutBoth(next, voter, true)
+		s.cutBoth(was.node, voter, false)
+		s.restart(voter)
+	}
+	time.Sleep(upTo(rng, 2*simH))
+	s.cutOff(next, false)
+	s.cutOff(was.node, false)
 }

@@ -218,6 +218,7 @@ func (p *simProc) reign() {
 }
 
 func (p *simProc) lead(term uint64) {
+	p.sim.note("%s leads in term %d", p.id, term)
 	p.lease.lead(term)
 	for p.raft.Barrier(simH).Error() != nil {
 		if !p.leads(term) {
@@ -278,6 +279,8 @@ func (p *simProc) open(term uint64) (*Record, error) {
 		}
 		left, ok := p.lease.leftToWait(term, d, p.rules.creditAcrossChange || p.fsm.state().creditable())
 		if ok && left <= 0 {
+			_, credit, _ := p.lease.firstMajority(term)
+			p.sim.note("%s has waited %v, credited with %v", p.id, d, credit)
 			break
 		}
 		p.rest(max(time.Millisecond, min(left, reignTick)))

@@ -50,7 +50,7 @@ type simRules struct {
 	noWait             bool // a new leader opens at once
 	raftState          bool // raft's word that it leads is taken for a lease
 	arrival            bool // the lease counts from an answer's arrival
-	fastPath           bool // raft answers heartbeats beside its main loop
+	fastPath           bool // raft answers heartbeats beside its main loop and our stamps
 	unknownLongAgo     bool // a voter that knows nothing says "long ago"
 	lateStamp          bool // an older leader's message is stamped after raft has answered it
 	deathless          bool // a lease does not die at a vote or a higher term
@@ -201,6 +201,7 @@ func simulate(t *testing.T, seed uint64, rules simRules, plan func(s *sim, rng *
 			}
 		}
 		s.wg.Wait()
+		time.Sleep(2 * time.Second) // what raft does not wait for: a connection's goroutine in a slow write to disk
 	})
 	return s
 }
