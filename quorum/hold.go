@@ -141,11 +141,7 @@ func (n *Node) waitOut(ctx context.Context, g *grant, d time.Duration) error {
 		if err := n.lapsed(ctx, g); err != nil {
 			return err
 		}
-		first, credit, ok := n.lease.firstMajority(g.term)
-		if !n.fsm.state().creditable() {
-			credit = 0
-		}
-		left := d - min(credit, d) - time.Duration(n.clock.Mono()-first)
+		left, ok := n.lease.leftToWait(g.term, d, n.fsm.state().creditable())
 		if ok && left <= 0 {
 			return nil
 		}

@@ -200,6 +200,20 @@ func (l *lease) firstMajority(term uint64) (at int64, credit time.Duration, ok b
 	return l.majority, l.credit, l.majority != 0
 }
 
+// leftToWait returns what is left of the wait d for an older lease; ok is false
+// before term's first majority. credited says whether what the voters say of
+// older leaders counts.
+func (l *lease) leftToWait(term uint64, d time.Duration, credited bool) (left time.Duration, ok bool) {
+	first, credit, ok := l.firstMajority(term)
+	if !ok {
+		return d, false
+	}
+	if !credited {
+		credit = 0
+	}
+	return d - min(credit, d) - time.Duration(l.clock.Mono()-first), true
+}
+
 // lastAck returns the newest acknowledged send time of a voter in term.
 func (l *lease) lastAck(term uint64, id raft.ServerID) (int64, bool) {
 	l.mu.Lock()

@@ -122,6 +122,7 @@ func (n *Node) barrier(ctx context.Context) error {
 			errors.Is(err, raft.ErrLeadershipLost) || errors.Is(err, raft.ErrRaftShutdown) {
 			return err
 		}
+		n.pause(ctx, reignTick) // refused at once while leadership is being transferred
 	}
 }
 
