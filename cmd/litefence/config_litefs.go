@@ -20,10 +20,15 @@ func (c *Config) readLiteFSConfig() error {
 		}
 		return nil
 	}
-	s, err := litefs.CheckConfig(c.LiteFS.Config, "http://"+c.LiteFS.LeaseListen)
+	check := litefs.CheckConfig
+	if c.LiteFS.follows() {
+		check = litefs.CheckOwnLease
+	}
+	s, err := check(c.LiteFS.Config, "http://"+c.LiteFS.LeaseListen)
 	if err != nil {
 		return fmt.Errorf("litefs.config: %s", oneLine(err))
 	}
+	c.LiteFS.static = s.Static
 	if c.LiteFS.DataDir == "" {
 		c.LiteFS.DataDir = s.DataDir
 	}
