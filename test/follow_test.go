@@ -17,9 +17,11 @@ func staticLease(n *cluster.Node) string {
 	return fmt.Sprintf(`{type: static, hostname: n1, advertise-url: "http://10.213.7.1:20202", candidate: %t, reconnect-delay: 50ms}`, n.Name == "n1")
 }
 
+const consulPort = 8500
+
 func consulLease(n *cluster.Node) string {
-	return fmt.Sprintf(`{type: consul, hostname: %s, advertise-url: "http://%s:20202", reconnect-delay: 50ms, consul: {url: "http://%s:8500", key: litefs/primary, ttl: 1s, lock-delay: 1ms}}`,
-		n.Name, n.IP, cluster.SwitchIP)
+	return fmt.Sprintf(`{type: consul, hostname: %s, advertise-url: "http://%s:20202", reconnect-delay: 50ms, consul: {url: "http://%s:%d", key: litefs/primary, ttl: 1s, lock-delay: 1ms}}`,
+		n.Name, n.IP, cluster.SwitchIP, consulPort)
 }
 
 // sameRows waits until every node shows the same number of rows at the same
@@ -164,7 +166,7 @@ func statusOf(t *testing.T, n *cluster.Node) cluster.Status {
 // Where the key goes, leadership and writes go.
 func TestFollowConsul(t *testing.T) {
 	c := prepare(t, cluster.Options{OwnLease: consulLease})
-	ln, err := c.Listen(8500)
+	ln, err := c.Listen(consulPort)
 	require.NoError(t, err)
 	key := startConsul(t, ln)
 	require.NoError(t, c.Start())
@@ -173,18 +175,24 @@ func TestFollowConsul(t *testing.T) {
 	makeTable(t, first)
 	sameRows(t, c)
 
-	// Cut off from everybody: the session ends, another LiteFS gets the key.
-	second := consulRound(t, c, key, first, first.Isolate, nil)
-	// Cut off from Consul alone, in silence: its renewal hangs, it goes on
-	// claiming to be primary, and still has quorum.
-	cutConsul := func() error { return second.IsolateFrom(cluster.SwitchIP) }
-	consulRound(t, c, key, second, cutConsul, func() {
-		eventually(t, "the old one is a stale leader", func() error { return staleLeader(second) })
+	// Its renewals are refused: LiteFS gives the role up, another one gets the key.
+	claimant := consulRound(t, c, key, first, func() error { return first.Refuse(cluster.SwitchIP, consulPort) }, nil)
+	// Its renewals hang, and the replicas lose its stream: it goes on claiming to
+	// be primary beside the one that gets the key, and has quorum all the while.
+	consulRound(t, c, key, claimant, func() error {
+		errs := []error{claimant.IsolateFrom(cluster.SwitchIP)}
+		for _, n := range c.Others(claimant) {
+			errs = append(errs, n.Refuse(claimant.IP, 20202))
+		}
+		return errors.Join(errs...)
+	}, func() {
+		eventually(t, "the old one is a stale leader", func() error { return staleLeader(claimant) })
 	})
 	integrity(t, c.Nodes...)
 }
 
-// consulRound cuts the primary off until another node acknowledges, and heals.
+// consulRound cuts the primary off from its lease until another node
+// acknowledges, and heals.
 func consulRound(t *testing.T, c *cluster.Cluster, key *consul, old *cluster.Node, cut func() error, cutOff func()) *cluster.Node {
 	t.Helper()
 	writers := startWriters(t, c, "after-"+old.Name)
@@ -227,7 +235,9 @@ func consulRound(t *testing.T, c *cluster.Cluster, key *consul, old *cluster.Nod
 	}
 	require.Positive(t, refused, "the old primary refused writes")
 	t.Logf("%s cut off, %s writable after %v", old.Name, next.Name, time.Duration(first.End-begin).Round(time.Millisecond))
-	require.NoError(t, old.Heal())
+	for _, n := range c.Nodes {
+		require.NoError(t, n.Heal())
+	}
 	eventually(t, "the old primary follows", func() error { return isReplica(old) })
 	require.Same(t, next, writable(t, c.Nodes...))
 	want := map[string]bool{"kept-" + old.Name: true}

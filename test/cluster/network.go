@@ -80,6 +80,12 @@ func (n *Node) IsolateFrom(ip string) error {
 	return n.filter("-A INPUT -s "+ip+" -j DROP", "-A OUTPUT -d "+ip+" -j DROP")
 }
 
+// Refuse answers what the node sends to a port elsewhere with a reset: what is
+// connected breaks at its next packet, and nothing connects.
+func (n *Node) Refuse(ip string, port int) error {
+	return n.filter(fmt.Sprintf("-A OUTPUT -p tcp -d %s --dport %d -j REJECT --reject-with tcp-reset", ip, port))
+}
+
 // Heal takes every cut of this node back.
 func (n *Node) Heal() error { return n.filter() }
 
