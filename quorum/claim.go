@@ -19,7 +19,7 @@ type RoleSource interface {
 	Roles(ctx context.Context, fn func(primary bool, hostname string)) error
 }
 
-// The values of PeerState.Mode.
+// The values of PeerState.Mode; a voter without LiteFS has "".
 const (
 	modeServe  = "serve"
 	modeFollow = "follow"
@@ -51,8 +51,12 @@ type ownRole struct {
 // follows reports whether LiteFS elects by itself and leadership follows it.
 func (n *Node) follows() bool { return n.cfg.Roles != nil }
 
+// mode is what peers must have in common; a voter without LiteFS has none.
 func (n *Node) mode() string {
-	if n.follows() {
+	switch {
+	case n.cfg.LiteFS == nil:
+		return ""
+	case n.follows():
 		return modeFollow
 	}
 	return modeServe
@@ -206,19 +210,31 @@ func (n *Node) arrivingLocked() bool {
 	return n.closing.Load() || since(n.clock, n.own.claimed) < arriveWithin*n.cfg.HeartbeatTimeout
 }
 
+// byClaim reports whether leadership goes by claims: this node's LiteFS makes
+// them, or, where it has none, those of its peers do.
+func (n *Node) byClaim() bool {
+	if n.follows() || n.cfg.LiteFS != nil {
+		return n.follows()
+	}
+	n.mu.Lock()
+	defer n.mu.Unlock()
+	for _, rec := range n.peerStates {
+		if rec.state.Mode == modeFollow {
+			return true
+		}
+	}
+	return false
+}
+
 // errOtherMode is wrapped by the reason for which a peer of the other mode is
 // refused.
 var errOtherMode = errors.New("make them equal on all nodes")
 
 func (n *Node) otherMode(name string, s PeerState) error {
-	theirs := s.Mode
-	if theirs == "" {
-		theirs = modeServe // said nothing of it
-	}
-	if theirs == n.mode() {
+	if s.Mode == n.mode() || s.Mode == "" || n.mode() == "" {
 		return nil
 	}
-	return fmt.Errorf("litefs.mode: %s here, %s on %s; %w", n.mode(), theirs, name, errOtherMode)
+	return fmt.Errorf("litefs.mode: %s here, %s on %s; %w", n.mode(), s.Mode, name, errOtherMode)
 }
 
 // checkModes returns why this node must not run beside its peers, if so.

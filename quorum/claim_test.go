@@ -313,6 +313,26 @@ func TestFollowAndServeDoNotMix(t *testing.T) {
 	})
 }
 
+// A voter without LiteFS belongs to either mode; as leader it looks for the
+// claimant.
+func TestFollowWitnessHandsOn(t *testing.T) {
+	o := newOwns("n1", "n2", "n3")
+	c := newCluster(t, 3, func(cfg *Config) {
+		o.use(cfg)
+		if cfg.Name == "n3" {
+			cfg.LiteFS, cfg.Roles = nil, nil
+		}
+	})
+	o.move("", "n1")
+	eventually(t, "writes pass on n1", func() bool { return c.admitted("n1") })
+	require.NoError(t, c.nodes["n3"].CheckPeers())
+	s, ok := c.nodes["n1"].server("n3")
+	require.True(t, ok)
+	_ = c.nodes["n1"].raft.LeadershipTransferToServer(s.ID, s.Address).Error()
+	eventually(t, "leadership comes back to n1", func() bool { return c.leader() == "n1" && c.admitted("n1") })
+	require.False(t, c.admitted("n3"))
+}
+
 // What LiteFS replicated by itself is recorded as held, so that a cluster that
 // goes over to serve does not take an old copy for current.
 func TestFollowThenServe(t *testing.T) {

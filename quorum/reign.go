@@ -83,7 +83,7 @@ func (n *Node) govern(ctx context.Context, term uint64) {
 	if n.refuseMode(ctx, term) {
 		return
 	}
-	if n.follows() {
+	if n.byClaim() {
 		n.governClaim(ctx, term)
 		return
 	}

@@ -197,6 +197,9 @@ func (d *daemon) announce() {
 	if d.cfg.Quorum.Insecure {
 		d.log.Warn("quorum.insecure: true: whoever reaches the port between the nodes can take part; for trying out only")
 	}
+	if d.cfg.LiteFS.follows() {
+		d.log.Info("litefs.mode: follow: LiteFS elects by its own lease; that, and not the quorum, says which acknowledged writes outlive a primary")
+	}
 	if !d.cfg.Fence.Enforce {
 		d.log.Warn("fence.enforce: false: observing only; writes are NOT refused")
 	}
