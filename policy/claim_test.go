@@ -38,6 +38,10 @@ func TestElectClaimant(t *testing.T) {
 	}
 }
 
+func seconds(t *rapid.T, what string, most int) time.Duration {
+	return time.Duration(rapid.IntRange(0, most).Draw(t, what)) * time.Second
+}
+
 // Claims with a true beginning each, heard of late or not at all, and ages read
 // by clocks that drift: whoever wins truly began last.
 func TestElectClaimantIsTheNewest(t *testing.T) {
@@ -49,14 +53,14 @@ func TestElectClaimantIsTheNewest(t *testing.T) {
 			if !rapid.Bool().Draw(t, "claims") {
 				continue
 			}
-			age := time.Duration(rapid.Int64Range(0, int64(time.Hour)).Draw(t, "age"))
+			age := seconds(t, "age", 3600)
 			if at < 0 || age < at {
 				newest, at = node, age
 			}
 			c := Claim{Node: node, Seen: rapid.Bool().Draw(t, "seen")}
 			heard := age - min(age, time.Duration(rapid.Int64Range(0, int64(claimSlack/2)).Draw(t, "late")))
 			if !c.Seen {
-				heard = time.Duration(rapid.Int64Range(0, int64(age)).Draw(t, "heard"))
+				heard = seconds(t, "heard", int(age/time.Second))
 			}
 			rate := rapid.Float64Range(1-drift/2, 1+drift/2).Draw(t, "rate")
 			c.Age = time.Duration(float64(heard) * rate)

@@ -53,6 +53,7 @@ func newOwns(names ...string) owns {
 func (o owns) use(cfg *Config) {
 	cfg.LiteFS.(*fakeLiteFS).stopped.Store(true)
 	cfg.LiteFS, cfg.Roles = o[cfg.Name], o[cfg.Name]
+	cfg.RenewWithin = func() time.Duration { return time.Hour } // what ends a grant here is LiteFS's word
 }
 
 func (o owns) move(from, to string) {
@@ -179,12 +180,16 @@ func TestFollowOneOpenForEachClaim(t *testing.T) {
 	eventually(t, "writes pass on n2", func() bool { return c.admitted("n2") })
 	n2 := c.nodes["n2"]
 	index := n2.fsm.state().Index
+	n2.backdate(time.Minute)
 	o["n2"].dead.Store(true)
 	eventually(t, "LiteFS is not heard: fenced", func() bool { return !c.admitted("n2") && n2.observe().Role == policy.RoleUnknown })
 	o["n2"].dead.Store(false)
 	eventually(t, "writes pass again", func() bool { return c.admitted("n2") })
 	require.Greater(t, n2.fsm.state().Index, index)
 	require.Equal(t, n2.fsm.state().Index, n2.gate.lastEpoch(), "the gate's epoch is the Open's index")
+	claim := n2.peerState(t.Context()).Claim
+	require.Less(t, claim.Age, time.Minute, "another claim")
+	require.False(t, claim.Seen, "nobody heard it begin")
 }
 
 func (g *testGate) lastEpoch() uint64 {
@@ -235,6 +240,7 @@ func TestFollowTwoStaticPrimaries(t *testing.T) {
 	})
 	o["n2"].setPrimary(false)
 	eventually(t, "writes pass on n1", func() bool { return c.admitted("n1") })
+	c.nodes["n1"].backdate(time.Minute)
 	o["n2"].setPrimary(true)
 	eventually(t, "n1 has heard of n2", func() bool {
 		n := c.nodes["n1"]
@@ -308,7 +314,12 @@ func TestFollowAndServeDoNotMix(t *testing.T) {
 		n1 := c.nodes["n1"]
 		s, ok := n1.server("n3")
 		require.True(t, ok)
-		_ = n1.raft.LeadershipTransferToServer(s.ID, s.Address).Error()
+		eventually(t, "n3 is elected", func() bool {
+			_ = n1.raft.LeadershipTransferToServer(s.ID, s.Address).Error()
+			n3.lease.mu.Lock()
+			defer n3.lease.mu.Unlock()
+			return n3.lease.term != 0
+		})
 		eventually(t, "leadership comes back to n1", func() bool { return c.admitted("n1") })
 	})
 }

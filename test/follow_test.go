@@ -3,6 +3,7 @@ package test
 import (
 	"errors"
 	"fmt"
+	"os"
 	"testing"
 	"time"
 
@@ -175,6 +176,8 @@ func TestFollowConsul(t *testing.T) {
 	makeTable(t, first)
 	sameRows(t, c)
 
+	first = promoteAnother(t, c, key, first)
+
 	// Its renewals are refused: LiteFS gives the role up, another one gets the key.
 	claimant := consulRound(t, c, key, first, func() error { return first.Refuse(cluster.SwitchIP, consulPort) }, nil)
 	// Its renewals hang, and the replicas lose its stream: it goes on claiming to
@@ -189,6 +192,33 @@ func TestFollowConsul(t *testing.T) {
 		eventually(t, "the old one is a stale leader", func() error { return staleLeader(claimant) })
 	})
 	integrity(t, c.Nodes...)
+}
+
+// promoteAnother asks LiteFS itself for a planned move. Nothing is lost, and
+// nobody is told of a split brain.
+func promoteAnother(t *testing.T, c *cluster.Cluster, key *consul, old *cluster.Node) *cluster.Node {
+	t.Helper()
+	next := c.Others(old)[0]
+	insert(t, old, "before the move")
+	sameRows(t, c)
+	_, err := next.Exec("python3", "-c", "import urllib.request as u; u.urlopen(u.Request('http://127.0.0.1:20202/promote', method='POST'), timeout=10)")
+	require.NoError(t, err)
+	eventually(t, "writes pass on "+next.Name, func() error {
+		if s, err := next.Status(); err != nil || !s.Writable {
+			return fmt.Errorf("%s (%v)", s.Reason, err)
+		}
+		return nil
+	})
+	require.Equal(t, next.Name, key.holder())
+	insert(t, next, "after the move")
+	sameRows(t, c)
+	for _, n := range c.Nodes {
+		requireRows(t, n, map[string]bool{"before the move": true, "after the move": true})
+		b, err := os.ReadFile(n.Litefence().Log)
+		require.NoError(t, err)
+		require.NotContains(t, string(b), "split-brain", n.Name)
+	}
+	return next
 }
 
 // consulRound cuts the primary off from its lease until another node
