@@ -77,8 +77,10 @@ func (n *Node) claims(ctx context.Context) (all []policy.Claim) {
 			}
 			n.notePeer(name, s, nil)
 			if s.Claim != nil {
+				c := *s.Claim
+				c.Node = name // nobody claims in another's name
 				mu.Lock()
-				all = append(all, *s.Claim)
+				all = append(all, c)
 				mu.Unlock()
 			}
 		})
