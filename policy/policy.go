@@ -63,6 +63,9 @@ type Observation struct {
 	ManualFence bool
 	BlockedFile bool // fenced by way of .primary.blocked
 	Stopping    bool
+	// Arriving: LiteFS has become primary by a lease of its own, and leadership
+	// is on its way here.
+	Arriving bool
 }
 
 // HasQuorum reports whether the lease is valid.
@@ -76,7 +79,7 @@ func (o Observation) Elected() bool { return o.RaftLeader || o.Role == RolePrima
 // DetectStaleLeadership reports elected and not quorum. Before anything is
 // known a node is fenced but not stale: it pages nobody.
 func (o Observation) DetectStaleLeadership() bool {
-	return o.Started && o.Elected() && !o.HasQuorum()
+	return o.Started && o.Elected() && !o.HasQuorum() && !o.Arriving
 }
 
 // CanCommitWrites reports elected and quorum, the analysis's question. Whether

@@ -58,7 +58,7 @@ func (n *Node) StepDown(ctx context.Context) {
 			n.log.Warn("leadership was not handed on at shutdown", "err", err)
 		}
 	}
-	if g != nil {
+	if g != nil && !n.follows() {
 		n.waitTold(ctx, turn)
 	}
 }

@@ -77,7 +77,9 @@ func (n *Node) setLeader(l leadership) {
 	}
 	n.cutLoops = n.loops
 	n.mu.Unlock()
-	n.goes(n.makeRoom)
+	if !n.follows() {
+		n.goes(n.makeRoom)
+	}
 }
 
 // makeRoom holds new readers back while LiteFS changes its role: it waits for

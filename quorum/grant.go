@@ -41,6 +41,7 @@ func (n *Node) offer(term uint64) *grant {
 	g.ctx, g.cancel = context.WithCancel(n.ctx)
 	n.mu.Lock()
 	n.grant = g
+	n.takeLocked()
 	n.mu.Unlock()
 	n.poke()
 	return g
@@ -148,7 +149,7 @@ func (n *Node) end(g *grant, reason policy.Reason) {
 	if n.grant == g {
 		n.grant = nil
 	}
-	if orderly && n.role == policy.RolePrimary {
+	if orderly && n.role == policy.RolePrimary && !n.follows() {
 		// Taken back under a valid lease: LiteFS has yet to be told, but it is no
 		// leader gone stale.
 		n.role = policy.RoleUnknown

@@ -205,6 +205,9 @@ func (n *Node) endReason(ctx context.Context, g *grant) policy.Reason {
 // While there is none the role stays, with the gate shut: its stream to the
 // replicas is the only way in which one can come into step.
 func (n *Node) heirLocked() bool {
+	if n.follows() {
+		return false // an heir is whose LiteFS is primary, and then this one's has left
+	}
 	st := n.fsm.state()
 	for _, pos := range n.markedLocked(st.ref()) {
 		if !pos.Behind(st.Held) {

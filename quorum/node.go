@@ -48,7 +48,13 @@ type Config struct {
 
 	Secure Secure
 	LiteFS LocalLiteFS // nil: a voter without data
-	Gate   Gate
+	// Roles, where set, says that LiteFS elects by a lease of its own, static or
+	// Consul's: leadership follows its primary, and it is asked for nothing.
+	Roles RoleSource
+	// SingleClaim says that this lease is static: a second primary is a mistake
+	// and never the newer one.
+	SingleClaim bool
+	Gate        Gate
 	// Fence shuts the gate and returns when no admitted write is in flight.
 	Fence func(ctx context.Context) error
 	// Quiesce makes room for LiteFS's own writer until the returned function is
@@ -102,7 +108,9 @@ type Node struct {
 	reigning   uint64     // term in which this node leads; 0 = it does not
 	grant      *grant     // offered, taken or open; nil = none
 	role       policy.Role
-	loops      uint64 // turns of LiteFS's lease loop
+	own        ownRole
+	handedIn   map[string]uint64 // term in which leadership was last handed to a claimant
+	loops      uint64            // turns of LiteFS's lease loop
 	looped     chan struct{}
 	cutLoops   uint64 // value of loops when the last upstream was cut
 	ineligible bool
@@ -143,7 +151,7 @@ func Open(cfg Config) (*Node, error) {
 	n := &Node{
 		cfg: cfg, log: cfg.Log.With("component", "quorum"), clock: cfg.Clock,
 		notify: make(chan bool, 16), changed: make(chan struct{}, 1), fatal: make(chan error, 1),
-		looped: make(chan struct{}), skip: map[string]skipped{},
+		looped: make(chan struct{}), skip: map[string]skipped{}, handedIn: map[string]uint64{},
 		heard: map[raft.ServerID]int64{}, rtts: map[raft.ServerID]time.Duration{},
 		peerStates: map[string]peerRecord{}, state: StateHealthy, since: time.Now(),
 		wakeLead: make(chan struct{}, 1), wantRound: make(chan struct{}, 1), born: time.Now(),
@@ -203,6 +211,9 @@ func (n *Node) Start(relay http.Handler) error {
 	n.goes(n.reign)
 	n.goes(n.publish)
 	n.goes(n.rounds)
+	if n.follows() {
+		n.goes(n.watchRole)
+	}
 	return nil
 }
 

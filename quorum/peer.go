@@ -38,6 +38,8 @@ type PeerState struct {
 	Positions policy.Positions  `json:"positions"`
 	Marker    policy.OpenRef    `json:"marker"`
 	Addresses map[string]string `json:"addresses"`
+	Mode      string            `json:"mode"`            // serve, follow
+	Claim     *policy.Claim     `json:"claim,omitempty"` // follow: the local LiteFS is primary
 }
 
 type reportRequest struct {

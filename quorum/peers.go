@@ -81,6 +81,7 @@ func (n *Node) notePeer(name string, s PeerState, err error) {
 	rec.err = err
 	if err == nil {
 		rec.state, rec.at = s, time.Now()
+		n.heedLocked(s.Claim)
 	}
 	n.peerStates[name] = rec
 }
@@ -110,7 +111,7 @@ func (n *Node) mismatch(name, addr string, s PeerState) error {
 	case s.Lease != n.cfg.Lease:
 		return fmt.Errorf("quorum.lease: %s here, %s on %s; make them equal on all nodes", n.cfg.Lease, s.Lease, name)
 	}
-	return nil
+	return n.otherMode(name, s)
 }
 
 // CheckPeers asks every peer once and returns the first reason, if any, for
@@ -121,7 +122,7 @@ func (n *Node) CheckPeers() error {
 	case err := <-n.fatal:
 		return err
 	default:
-		return nil
+		return n.checkModes()
 	}
 }
 
@@ -194,6 +195,7 @@ func (n *Node) peerState(ctx context.Context) PeerState {
 		s.Members = append(s.Members, string(m.ID))
 	}
 	s.Empty = len(s.Members) == 0
+	n.stateClaim(&s)
 	s.Term = n.raft.CurrentTerm()
 	_, id := n.raft.LeaderWithID()
 	s.Leader = nodeName(id)
@@ -221,7 +223,9 @@ func (n *Node) markedPositions(ref policy.OpenRef) []policy.Positions {
 
 func (n *Node) markedLocked(ref policy.OpenRef) (all []policy.Positions) {
 	for _, rec := range n.peerStates {
-		if rec.err == nil && rec.state.Marker == ref {
+		// Where LiteFS streams by itself no relay marks its replicas. They count as
+		// holding what they say: record looks it up in this node's own history.
+		if rec.err == nil && (rec.state.Marker == ref || n.follows()) {
 			all = append(all, rec.state.Positions)
 		}
 	}

@@ -80,6 +80,13 @@ func (n *Node) lead(ctx context.Context, term uint64) {
 
 // govern makes one choice and carries it out.
 func (n *Node) govern(ctx context.Context, term uint64) {
+	if n.refuseMode(ctx, term) {
+		return
+	}
+	if n.byClaim() {
+		n.governClaim(ctx, term)
+		return
+	}
 	res := n.elect(ctx, term)
 	n.mu.Lock()
 	n.ineligible, n.conflict = res.Winner != n.cfg.Name, res.Conflict

@@ -25,6 +25,7 @@ const (
 // status` and /v1/status.
 type Status struct {
 	Node              string              `json:"node"`
+	Mode              string              `json:"mode"` // serve, follow
 	RaftID            string              `json:"raft_id"`
 	Version           string              `json:"version"`
 	Term              uint64              `json:"term"`
@@ -89,6 +90,7 @@ func (n *Node) observeLocked() policy.Observation {
 		ManualFence: n.fence.On && !n.fence.Command,
 		BlockedFile: n.fence.On && n.fence.Command,
 		Stopping:    n.closing.Load(),
+		Arriving:    n.arrivingLocked(),
 	}
 	n.started = n.started || o.Leader != "" || n.reigning != 0
 	o.Started = n.started
@@ -250,12 +252,12 @@ func (n *Node) Status(ctx context.Context) Status {
 	v := policy.Decide(o)
 	fs := n.fenceStateLocked(st)
 	s := Status{
-		Node: n.cfg.Name, RaftID: string(n.raftID()), Version: n.cfg.Version,
+		Node: n.cfg.Name, Mode: n.mode(), RaftID: string(n.raftID()), Version: n.cfg.Version,
 		Term: o.Term, Leader: o.Leader, IsLeader: o.RaftLeader, Role: o.Role.String(),
 		Fenced: !v.Admit, Reason: v.Reason, Since: n.since, Writable: v.Admit,
 		HasQuorum: o.HasQuorum(), CanCommitWrites: o.CanCommitWrites(),
 		StaleLeadership: v.Stale, State: n.state, Positions: pos,
-		InStep: !marker.IsZero() && marker == st.ref(), Open: st.Index, Primary: fs.Primary,
+		InStep: n.inStep(st, marker, pos), Open: st.Index, Primary: fs.Primary,
 		FollowsLeader:     o.Leader != "" && !o.RaftLeader,
 		LastHeartbeatFrom: map[string]*float64{},
 		Peers:             []PeerStatus{},
@@ -285,7 +287,7 @@ func (n *Node) peerStatus(name, addr string, st state, own policy.Positions) Pee
 	p := PeerStatus{
 		Node: name, Address: addr, Answers: rec.err == nil && !rec.at.IsZero(),
 		Fenced: rec.state.Fenced, Reason: rec.state.Reason, Positions: rec.state.Positions,
-		InStep: !rec.state.Marker.IsZero() && rec.state.Marker == st.ref(),
+		InStep: n.inStep(st, rec.state.Marker, rec.state.Positions),
 		Lag:    int64(own.Sum()) - int64(rec.state.Positions.Sum()),
 	}
 	if rec.err != nil {

@@ -41,7 +41,9 @@ func (d *daemon) status(ctx context.Context) statusReply {
 	s := statusReply{
 		Status: d.node.Status(ctx), Lower: d.cfg.Fence.Lower, Mount: d.cfg.Fence.Mount,
 		Enforce: d.cfg.Fence.Enforce, Insecure: d.cfg.Quorum.Insecure,
-		Streams: d.relay.Active() + d.relay.Serving(),
+	}
+	if d.relay != nil {
+		s.Streams = d.relay.Active() + d.relay.Serving()
 	}
 	d.withMount(func(f *fusefs.FS) { s.Mounted, s.Writes = true, f.Stats() })
 	s.Writable = s.Writable && d.gate.Admitting()

@@ -60,7 +60,12 @@ type LiteFSConfig struct {
 	URL         string
 	DataDir     string
 	Command     []string
+
+	static bool // LiteFS's lease is static, as its config says
 }
+
+// follows reports whether LiteFS elects by a lease of its own.
+func (l LiteFSConfig) follows() bool { return l.Mode == "follow" }
 
 // PolicyConfig is what happens when this node must not write.
 type PolicyConfig struct {

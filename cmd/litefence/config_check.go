@@ -137,6 +137,9 @@ func (d *configDecoder) checkTransport() error {
 func (d *configDecoder) checkLiteFS() error {
 	l := d.c.LiteFS
 	for _, k := range []struct{ key, addr string }{{"litefs.lease-listen", l.LeaseListen}, {"litefs.relay-listen", l.RelayListen}} {
+		if l.follows() && d.lines[k.key] != 0 {
+			return d.errorf(k.key, "has no effect with litefs.mode: follow; delete it")
+		}
 		if err := checkLoopback(k.addr); err != nil {
 			return d.errorf(k.key, "%w", err)
 		}
@@ -148,7 +151,9 @@ func (d *configDecoder) checkLiteFS() error {
 	if err != nil || u.Scheme != "http" || u.Host == "" || strings.Trim(u.Path, "/") != "" {
 		return d.errorf("litefs.url", "%q is not the URL of a LiteFS; write it as http://127.0.0.1:20202", l.URL)
 	}
-	if err := checkLoopback(u.Host); err != nil {
+	// Where LiteFS streams by itself it may listen on one address that is not
+	// loopback's.
+	if err := checkLoopback(u.Host); err != nil && !l.follows() {
 		return d.errorf("litefs.url", "%w", err)
 	}
 	return nil

@@ -3,6 +3,7 @@ package main
 import (
 	"errors"
 	"fmt"
+	"net/url"
 	"strings"
 
 	"github.com/litefence/litefence/quorum/litefs"
@@ -18,12 +19,17 @@ func (c *Config) readLiteFSConfig() error {
 		if c.LiteFS.DataDir == "" {
 			return errors.New("litefs.data-dir: missing; give LiteFS's data directory, or its config file as litefs.config")
 		}
-		return nil
+		return c.checkLocalURL("")
 	}
-	s, err := litefs.CheckConfig(c.LiteFS.Config, "http://"+c.LiteFS.LeaseListen)
+	check := litefs.CheckConfig
+	if c.LiteFS.follows() {
+		check = litefs.CheckOwnLease
+	}
+	s, err := check(c.LiteFS.Config, "http://"+c.LiteFS.LeaseListen)
 	if err != nil {
 		return fmt.Errorf("litefs.config: %s", oneLine(err))
 	}
+	c.LiteFS.static = s.Static
 	if c.LiteFS.DataDir == "" {
 		c.LiteFS.DataDir = s.DataDir
 	}
@@ -33,7 +39,18 @@ func (c *Config) readLiteFSConfig() error {
 	case s.DataDir != c.LiteFS.DataDir:
 		return fmt.Errorf("litefs.config: %s keeps its data in %s, but litefs.data-dir is %s; make them equal", c.LiteFS.Config, s.DataDir, c.LiteFS.DataDir)
 	}
-	return nil
+	return c.checkLocalURL(s.HTTPAddr)
+}
+
+// checkLocalURL keeps a copied config from taking another machine's LiteFS for
+// the local one: litefs.url is on loopback, or what the local LiteFS listens on
+// (httpAddr; "" = unknown).
+func (c *Config) checkLocalURL(httpAddr string) error {
+	u, err := url.Parse(c.LiteFS.URL)
+	if err != nil || u.Host == httpAddr || checkLoopback(u.Host) == nil {
+		return err
+	}
+	return fmt.Errorf("litefs.url: %q is neither on loopback nor http.addr of litefs.config (%q), and may be another machine's LiteFS; use http://127.0.0.1:20202", c.LiteFS.URL, httpAddr)
 }
 
 // configFlag finds the -config of a `litefs mount` command line.

@@ -97,7 +97,6 @@ var unsupportedConfig = []struct {
 	use  string
 }{
 	{"quorum.confirm", func(c *Config) bool { return c.Quorum.Confirm == "replicated" }, "use lease or quorum"},
-	{"litefs.mode", func(c *Config) bool { return c.LiteFS.Mode != "serve" }, "use serve"},
 	{"litefs.forward", func(c *Config) bool { return c.LiteFS.Forward }, "use false"},
 	{"policy.strategy", func(c *Config) bool {
 		return c.Policy.Strategy != "force-replica" && c.Policy.Strategy != "suspend"

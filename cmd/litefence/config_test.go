@@ -120,7 +120,9 @@ var badConfigs = []struct{ name, old, new, want string }{
 	{"same port twice", "litefs:", "litefs:\n  relay-listen: 127.0.0.1:20201", "line 8: litefs.relay-listen: is the same as litefs.lease-listen (127.0.0.1:20201); give each a port of its own"},
 	{"admin address", "", "admin: {listen: here}", `line 9: admin.listen: "here" is not an address; write HOST:PORT`},
 	{"not built: confirm", "  insecure: true", "  insecure: true\n  confirm: replicated", "line 7: quorum.confirm: this value is not supported yet in this version; use lease or quorum"},
-	{"not built: follow", "litefs:", "litefs:\n  mode: follow", "line 8: litefs.mode: this value is not supported yet in this version; use serve"},
+	{"follow serves no lease", "litefs:", "litefs:\n  mode: follow\n  lease-listen: 127.0.0.1:20201", "line 9: litefs.lease-listen: has no effect with litefs.mode: follow; delete it"},
+	{"follow has no relay", "litefs:", "litefs:\n  mode: follow\n  relay-listen: 127.0.0.1:20203", "line 9: litefs.relay-listen: has no effect with litefs.mode: follow; delete it"},
+	{"follow does not forward", "litefs:", "litefs:\n  mode: follow\n  forward: true", "line 9: litefs.forward: this value is not supported yet in this version; use false"},
 	{"not built: forward", "litefs:", "litefs:\n  forward: true", "line 8: litefs.forward: this value is not supported yet in this version; use false"},
 	{"not built: strategy", "", "policy: {strategy: rollback_to_checkpoint}", "line 9: policy.strategy: this value is not supported yet in this version; use force-replica or suspend"},
 }
@@ -186,6 +188,52 @@ lease: {type: consul, consul: {url: "http://127.0.0.1:20201", key: litefs/primar
 			}
 			require.ErrorContains(t, err, tc.want)
 			require.NotContains(t, err.Error(), "\n")
+		})
+	}
+}
+
+func TestFollowConfig(t *testing.T) {
+	const static = `fuse: {dir: /litefs}
+data: {dir: /var/lib/litefs}
+lease: {type: static, advertise-url: "http://10.0.0.1:20202", candidate: true, promote: true}
+`
+	const consul = `fuse: {dir: /litefs}
+data: {dir: /var/lib/litefs}
+http: {addr: "10.0.0.1:20202"}
+lease: {type: consul, consul: {url: "http://consul:8500", key: litefs/primary}}
+`
+	for _, tc := range []struct{ name, litefs, ours, want string }{
+		{"static", static, "", ""},
+		{"consul", consul, "url: http://10.0.0.1:20202", ""},
+		{"unknown", "", "", ""},
+		{"another machine's LiteFS", consul, "url: http://10.0.0.2:20202", `litefs.url: "http://10.0.0.2:20202" is neither on loopback nor http.addr`},
+		{"unknown LiteFS elsewhere", "", "url: http://10.0.0.2:20202", "litefs.url: "},
+		{"our own endpoint", strings.Replace(consul, "consul:8500", "localhost:20201", 1), "", "lease.consul.url: is \"http://localhost:20201\", litefence's lease endpoint"},
+		{"no lease", "fuse: {dir: /litefs}\n", "", `lease.type: is "", set it to static or consul`},
+		{"backup", static + "backup: {type: file, path: /b}\n", "", "backup: remove it"},
+		{"other mount", strings.Replace(static, "/litefs}", "/other}", 1), "", "mounts on /other"},
+	} {
+		t.Run(tc.name, func(t *testing.T) {
+			dir := t.TempDir()
+			text := goodConfig + "  mode: follow\n"
+			if tc.litefs != "" {
+				require.NoError(t, os.WriteFile(filepath.Join(dir, "litefs.yml"), []byte(tc.litefs), 0o600))
+				text += "  config: litefs.yml\n"
+			}
+			if tc.ours != "" {
+				text += "  " + tc.ours + "\n"
+			}
+			p := filepath.Join(dir, "litefence.yml")
+			require.NoError(t, os.WriteFile(p, []byte(text), 0o600))
+			c, err := LoadConfig(p)
+			if tc.want != "" {
+				require.ErrorContains(t, err, tc.want)
+				require.NotContains(t, err.Error(), "\n")
+				return
+			}
+			require.NoError(t, err)
+			require.True(t, c.LiteFS.follows())
+			require.Equal(t, tc.name == "static", c.LiteFS.static)
 		})
 	}
 }

@@ -153,17 +153,11 @@ func (d *daemon) start(ctx context.Context) error {
 
 	// The relay's and the lease endpoint's ports are taken before the node takes
 	// part, so that a port in use harms nobody.
-	d.relay, err = litefs.NewRelay(cfg.LiteFS.RelayListen, cfg.LiteFS.URL, d.node, d.log)
+	relay, err := d.serveLease()
 	if err != nil {
 		return notReadyError(err)
 	}
-	d.defers(func(ctx context.Context) { d.logged("relay", d.relay.Close(ctx)) })
-	d.endpoint, err = litefs.NewEndpoint(cfg.LiteFS.LeaseListen, d.relay.URL(), d.node, d.log)
-	if err != nil {
-		return notReadyError(err)
-	}
-	d.defers(func(ctx context.Context) { d.logged("lease endpoint", d.endpoint.Close(ctx)) })
-	if err := d.node.Start(d.relay.PeerHandler()); err != nil {
+	if err := d.node.Start(relay); err != nil {
 		return notReadyError(err)
 	}
 	if err := d.serveAdmin(); err != nil {
@@ -202,6 +196,9 @@ func (d *daemon) logged(what string, err error) {
 func (d *daemon) announce() {
 	if d.cfg.Quorum.Insecure {
 		d.log.Warn("quorum.insecure: true: whoever reaches the port between the nodes can take part; for trying out only")
+	}
+	if d.cfg.LiteFS.follows() {
+		d.log.Info("litefs.mode: follow: LiteFS elects by its own lease; that, and not the quorum, says which acknowledged writes outlive a primary")
 	}
 	if !d.cfg.Fence.Enforce {
 		d.log.Warn("fence.enforce: false: observing only; writes are NOT refused")
@@ -242,7 +239,7 @@ func (d *daemon) stop() {
 
 func (d *daemon) quorumConfig(local quorum.LocalLiteFS, secure quorum.Secure) quorum.Config {
 	q := d.cfg.Quorum
-	return quorum.Config{
+	return d.followLease(quorum.Config{
 		Name: d.cfg.Node, Listen: q.Listen, Advertise: q.Advertise, Peers: q.Peers, DataDir: q.DataDir,
 		HeartbeatTimeout: q.HeartbeatTimeout, Lease: q.Lease, ClockDrift: q.ClockDrift,
 		ReaderGrace: d.cfg.Policy.ReaderGrace,
@@ -252,7 +249,7 @@ func (d *daemon) quorumConfig(local quorum.LocalLiteFS, secure quorum.Secure) qu
 		RenewWithin: d.renewWithin,
 		Version:     version(),
 		Log:         d.log,
-	}
+	})
 }
 
 // withMount calls f once the mount is there.
@@ -271,6 +268,9 @@ func (d *daemon) quiesce(ctx context.Context, grace time.Duration) func() {
 // renewWithin is how long LiteFS may be silent as primary: twice the ttl that
 // its session names.
 func (d *daemon) renewWithin() time.Duration {
+	if d.endpoint == nil {
+		return followSilence
+	}
 	if _, ttl, ok := d.endpoint.LastRenewal(); ok && ttl > 0 {
 		return max(2*ttl, minSilence)
 	}

@@ -89,6 +89,9 @@ func showStatus(w io.Writer, s statusReply) {
 		row("fence", "%s", s.FenceReason)
 	}
 	row("state", "%s", s.State)
+	if s.Mode == "follow" {
+		row("mode", "follow: LiteFS elects by its own lease")
+	}
 	row("mount", "%s over %s, mounted %t", s.Mount, s.Lower, s.Mounted)
 	if !s.Enforce {
 		row("enforce", "false: observing only, nothing is refused")

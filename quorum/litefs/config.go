@@ -22,6 +22,7 @@ type Settings struct {
 	TTL            time.Duration // lease.consul.ttl
 	ReconnectDelay time.Duration // lease.reconnect-delay
 	Candidate      bool          // lease.candidate
+	Static         bool          // lease.type is static
 }
 
 // LiteFS's defaults (cmd/litefs/config.go, NewConfig; consul.go, DefaultTTL;
@@ -32,6 +33,12 @@ const (
 	defaultHTTPAddr       = ":20202"
 	defaultTTL            = 10 * time.Second
 	defaultReconnectDelay = 1 * time.Second
+)
+
+// LiteFS's lease types (cmd/litefs/mount_linux.go).
+const (
+	leaseConsul = "consul"
+	leaseStatic = "static"
 )
 
 // liteFSConfig is the part of litefs.yml that matters here. What else there is
@@ -95,6 +102,17 @@ func (d *duration) UnmarshalYAML(unmarshal func(any) error) error {
 // the quorum; the error names every such key and its mend. leaseURL is where
 // the lease endpoint listens.
 func CheckConfig(path, leaseURL string) (Settings, error) {
+	return readSettings(path, func(c *liteFSConfig) error { return c.check(leaseURL) })
+}
+
+// CheckOwnLease is CheckConfig for a LiteFS that elects by a lease of its own:
+// static, or a Consul that is not litefence's endpoint at leaseURL, which is not
+// served then.
+func CheckOwnLease(path, leaseURL string) (Settings, error) {
+	return readSettings(path, func(c *liteFSConfig) error { return c.checkOwn(leaseURL) })
+}
+
+func readSettings(path string, check func(*liteFSConfig) error) (Settings, error) {
 	b, err := os.ReadFile(path)
 	if err != nil {
 		return Settings{}, err
@@ -103,13 +121,14 @@ func CheckConfig(path, leaseURL string) (Settings, error) {
 	if err != nil {
 		return Settings{}, fmt.Errorf("%s: %w", path, err)
 	}
-	if err := c.check(leaseURL); err != nil {
+	if err := check(&c); err != nil {
 		return Settings{}, fmt.Errorf("%s: %w", path, err)
 	}
 	s := Settings{
 		DataDir: c.Data.Dir, FUSEDir: c.FUSE.Dir, AllowOther: c.FUSE.AllowOther, HTTPAddr: c.HTTP.Addr,
 		Hostname: c.Lease.Hostname, Candidate: c.Lease.Candidate,
 		TTL: time.Duration(c.Lease.Consul.TTL), ReconnectDelay: time.Duration(c.Lease.ReconnectDelay),
+		Static: c.Lease.Type == leaseStatic,
 	}
 	if s.TTL <= 0 { // cmd/litefs/mount_linux.go, initConsul
 		s.TTL = defaultTTL
@@ -126,22 +145,10 @@ func parseConfig(b []byte) (c liteFSConfig, err error) {
 
 // check returns all that is wrong at once.
 func (c *liteFSConfig) check(leaseURL string) error {
-	var errs []error
+	errs := c.checkAlways()
 	bad := func(format string, args ...any) { errs = append(errs, fmt.Errorf(format, args...)) }
-	if len(c.Backup) != 0 {
-		bad("backup: remove it; a LiteFS backup is its own authority and replaces rows that a primary acknowledged")
-	}
-	if os.Getenv("LITEFS_CLOUD_TOKEN") != "" {
-		bad("LITEFS_CLOUD_TOKEN: unset it in the environment of litefence and LiteFS; it switches a LiteFS backup on")
-	}
 	if c.Lease.Promote {
 		bad("lease.promote: set it to false; the quorum decides who is primary")
-	}
-	if c.Data.Dir == "" {
-		bad("data.dir: name LiteFS's data directory")
-	}
-	if c.FUSE.Dir == "" {
-		bad("fuse.dir: name LiteFS's mount point")
 	}
 	if err := checkLoopback(c.HTTP.Addr); err != nil {
 		bad("http.addr: %w:20202; nodes talk over litefence's port", err)
@@ -150,9 +157,39 @@ func (c *liteFSConfig) check(leaseURL string) error {
 	return errors.Join(errs...)
 }
 
+// checkOwn leaves to LiteFS what is its own business then: who may become
+// primary, and where others stream from.
+func (c *liteFSConfig) checkOwn(leaseURL string) error {
+	errs := c.checkAlways()
+	switch {
+	case c.Lease.Type != leaseStatic && c.Lease.Type != leaseConsul:
+		errs = append(errs, fmt.Errorf("lease.type: is %q, set it to static or consul", c.Lease.Type))
+	case c.Lease.Type == leaseConsul && sameServer(c.Lease.Consul.URL, leaseURL):
+		errs = append(errs, fmt.Errorf("lease.consul.url: is %q, litefence's lease endpoint, which litefs.mode: follow does not serve; name your Consul, or set litefs.mode to serve", c.Lease.Consul.URL))
+	}
+	return errors.Join(errs...)
+}
+
+func (c *liteFSConfig) checkAlways() (errs []error) {
+	bad := func(format string, args ...any) { errs = append(errs, fmt.Errorf(format, args...)) }
+	if len(c.Backup) != 0 {
+		bad("backup: remove it; a LiteFS backup is its own authority and replaces rows that a primary acknowledged")
+	}
+	if os.Getenv("LITEFS_CLOUD_TOKEN") != "" {
+		bad("LITEFS_CLOUD_TOKEN: unset it in the environment of litefence and LiteFS; it switches a LiteFS backup on")
+	}
+	if c.Data.Dir == "" {
+		bad("data.dir: name LiteFS's data directory")
+	}
+	if c.FUSE.Dir == "" {
+		bad("fuse.dir: name LiteFS's mount point")
+	}
+	return errs
+}
+
 func (c *liteFSConfig) checkLease(leaseURL string) (errs []error) {
 	bad := func(format string, args ...any) { errs = append(errs, fmt.Errorf(format, args...)) }
-	if c.Lease.Type != "consul" {
+	if c.Lease.Type != leaseConsul {
 		bad("lease.type: is %q, set it to consul, or litefs.mode to follow in litefence's configuration", c.Lease.Type)
 		return errs
 	}

@@ -115,3 +115,31 @@ func TestCheckConfigBad(t *testing.T) {
 		require.ErrorContains(t, err, key)
 	}
 }
+
+func TestCheckOwnLease(t *testing.T) {
+	t.Setenv("LITEFS_CLOUD_TOKEN", "")
+	check := func(text string) (Settings, error) {
+		path := filepath.Join(t.TempDir(), "litefs.yml")
+		require.NoError(t, os.WriteFile(path, []byte(text), 0o600))
+		return CheckOwnLease(path, leaseURL)
+	}
+	s, err := check("lease: {type: static, hostname: a, candidate: true, promote: true}")
+	require.NoError(t, err, "who may become primary is LiteFS's own business")
+	require.True(t, s.Static)
+	require.Equal(t, ":20202", s.HTTPAddr, "others stream from it")
+	s, err = check("lease: {type: consul, consul: {url: 'http://consul:8500', key: k}}")
+	require.NoError(t, err)
+	require.False(t, s.Static)
+	for text, want := range map[string]string{
+		"lease: {type: consul, consul: {url: 'http://127.0.0.1:20201', key: k}}": "lease.consul.url",
+		"lease: {type: etcd}":                         `"etcd", set it to static or consul`,
+		"lease: {type: static}\nbackup: {type: file}": "backup: remove it",
+		"lease: {type: static}\ndata: {dir: ''}":      "data.dir",
+	} {
+		_, err = check(text)
+		require.ErrorContains(t, err, want)
+	}
+	t.Setenv("LITEFS_CLOUD_TOKEN", "x")
+	_, err = check("lease: {type: static}")
+	require.ErrorContains(t, err, "LITEFS_CLOUD_TOKEN")
+}

@@ -29,6 +29,10 @@ type Options struct {
 	TTL       time.Duration // of LiteFS's session; 200 ms
 	TLS       bool          // nodes know each other by certificates that litefence issues
 	Extra     string        // appended to every litefence.yml
+
+	// OwnLease, where given, is the lease section of a node's litefs.yml: LiteFS
+	// elects and streams by itself, and litefence follows.
+	OwnLease func(*Node) string
 }
 
 // Cluster is a set of nodes. Close it, whatever happened.

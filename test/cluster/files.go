@@ -20,6 +20,10 @@ func (n *Node) writeFiles() error {
 }
 
 func (n *Node) liteFSConfig() string {
+	if own := n.c.opts.OwnLease; own != nil {
+		return fmt.Sprintf("fuse: {dir: %q, allow-other: true}\ndata: {dir: %q}\nhttp: {addr: \":20202\"}\nlease: %s\ntracing: {enabled: false}\n",
+			n.Lower(), n.Data(), own(n))
+	}
 	return fmt.Sprintf(`fuse: {dir: %q, allow-other: true}
 data: {dir: %q}
 http: {addr: "127.0.0.1:20202"}
@@ -57,9 +61,13 @@ quorum:
 	if c := n.c.opts.Confirm; c != "" {
 		s += fmt.Sprintf("  confirm: %s\n", c)
 	}
-	return s + fmt.Sprintf(`litefs: {config: %q, data-dir: %q}
+	mode := "serve"
+	if n.c.opts.OwnLease != nil {
+		mode = "follow"
+	}
+	return s + fmt.Sprintf(`litefs: {mode: %s, config: %q, data-dir: %q}
 admin: {socket: %q}
-%s`, n.liteFSConfigPath(), n.Data(), n.socket(), n.c.opts.Extra)
+%s`, mode, n.liteFSConfigPath(), n.Data(), n.socket(), n.c.opts.Extra)
 }
 
 // transport is the part of the config that says how nodes know each other.

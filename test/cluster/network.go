@@ -4,10 +4,14 @@ import (
 	"bytes"
 	"errors"
 	"fmt"
+	"net"
 	"os"
 	"os/exec"
+	"runtime"
 	"strconv"
 	"strings"
+
+	"golang.org/x/sys/unix"
 )
 
 // The switch stands in a namespace of its own, not in the machine's: there a
@@ -15,6 +19,9 @@ import (
 // killed run would leave a bridge behind. Nobody outside can reach the nodes,
 // so that every run may use the same addresses.
 const netdev = "eth0"
+
+// SwitchIP is the address of a machine that is none of the nodes.
+const SwitchIP = "10.213.7.254"
 
 func (c *Cluster) makeNetwork() error {
 	sw := c.id + "s"
@@ -25,6 +32,7 @@ func (c *Cluster) makeNetwork() error {
 		{"link", "set", "lo", "up"},
 		{"link", "add", "br0", "type", "bridge"},
 		{"link", "set", "br0", "up"},
+		{"addr", "add", SwitchIP + "/24", "dev", "br0"},
 	} {
 		if err := run("ip", append([]string{"-n", sw}, args...)...); err != nil {
 			return err
@@ -67,6 +75,17 @@ func (n *Node) IsolateIn() error { return n.filter("-A INPUT -i eth0 -j DROP") }
 // IsolateOut drops what the node sends; what others send arrives.
 func (n *Node) IsolateOut() error { return n.filter("-A OUTPUT -o eth0 -j DROP") }
 
+// IsolateFrom drops every packet between the node and one address.
+func (n *Node) IsolateFrom(ip string) error {
+	return n.filter("-A INPUT -s "+ip+" -j DROP", "-A OUTPUT -d "+ip+" -j DROP")
+}
+
+// Refuse answers what the node sends to a port elsewhere with a reset: what is
+// connected breaks at its next packet, and nothing connects.
+func (n *Node) Refuse(ip string, port int) error {
+	return n.filter(fmt.Sprintf("-A OUTPUT -p tcp -d %s --dport %d -j REJECT --reject-with tcp-reset", ip, port))
+}
+
 // Heal takes every cut of this node back.
 func (n *Node) Heal() error { return n.filter() }
 
@@ -82,7 +101,29 @@ func (n *Node) filter(rules ...string) error {
 	return nil
 }
 
-func (n *Node) nsPath() string { return "/var/run/netns/" + n.ns }
+func (n *Node) nsPath() string { return nsPath(n.ns) }
+
+func nsPath(ns string) string { return "/var/run/netns/" + ns }
+
+// Listen listens at SwitchIP, for a server of the test's own that the nodes
+// shall reach. A socket stays in the namespace it was made in.
+func (c *Cluster) Listen(port int) (ln net.Listener, err error) {
+	done := make(chan struct{})
+	go func() {
+		defer close(done)
+		runtime.LockOSThread() // never unlocked: the thread ends with the goroutine
+		var ns *os.File
+		if ns, err = os.Open(nsPath(c.id + "s")); err != nil {
+			return
+		}
+		defer ns.Close()
+		if err = unix.Setns(int(ns.Fd()), unix.CLONE_NEWNET); err == nil {
+			ln, err = net.Listen("tcp", net.JoinHostPort(SwitchIP, strconv.Itoa(port)))
+		}
+	}()
+	<-done
+	return ln, err
+}
 
 func run(name string, args ...string) error {
 	if out, err := exec.Command(name, args...).CombinedOutput(); err != nil {
