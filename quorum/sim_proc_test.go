@@ -277,7 +277,7 @@ func (p *simProc) open(term uint64) (*Record, error) {
 		if !p.leads(term) || p.lease.over(term) {
 			return nil, errLeaseOver
 		}
-		left, ok := p.lease.leftToWait(term, d, p.rules.creditAcrossChange || p.fsm.state().creditable())
+		left, ok := p.lease.leftToWait(term, d, p.fsm.state().creditable())
 		if ok && left <= 0 {
 			_, credit, _ := p.lease.firstMajority(term)
 			p.sim.note("%s has waited %v, credited with %v", p.id, d, credit)

@@ -55,7 +55,6 @@ type simRules struct {
 	lateStamp          bool // an older leader's message is stamped after raft has answered it
 	deathless          bool // a lease does not die at a vote or a higher term
 	amnesia            bool // an empty node comes back under its old ID and takes part
-	creditAcrossChange bool // what voters say counts also after a change of the voters
 }
 
 // sim is one run.
