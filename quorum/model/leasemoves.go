@@ -205,26 +205,36 @@ const (
 
 // leaseTables says, for each set of groups, which move a byte means.
 var leaseTables = func() (t [256][256]uint8) {
-	for groups := range t {
-		sum := 0
-		for _, m := range leaseMoves {
-			if m.group&^uint8(groups) == 0 {
-				sum += m.weight
-			}
-		}
-		at, acc := 0, 0
-		for i, m := range leaseMoves {
-			if m.group&^uint8(groups) != 0 {
-				continue
-			}
-			acc += m.weight
-			for ; at*sum < acc*256 && at < 256; at++ {
-				t[groups][at] = uint8(i)
-			}
-		}
+	weights, groups := make([]int, len(leaseMoves)), make([]uint8, len(leaseMoves))
+	for i, m := range leaseMoves {
+		weights[i], groups[i] = m.weight, m.group
+	}
+	for set := range t {
+		t[set] = table(uint8(set), weights, groups)
 	}
 	return t
 }()
+
+// table deals the values of a byte out to the moves of the groups in set.
+func table(set uint8, weights []int, groups []uint8) (t [256]uint8) {
+	sum := 0
+	for i := range weights {
+		if groups[i]&^set == 0 {
+			sum += weights[i]
+		}
+	}
+	at, acc := 0, 0
+	for i := range weights {
+		if groups[i]&^set != 0 {
+			continue
+		}
+		acc += weights[i]
+		for ; at < 256 && at*sum < acc*256; at++ {
+			t[at] = uint8(i)
+		}
+	}
+	return t
+}
 
 func (w *leaseWorld) move(st Step) {
 	w.now++ // no two moves at one instant

@@ -80,5 +80,6 @@ const (
 	SetAsideUnderOpen
 	SetAsideFreshReport
 	RecheckAtOpen
+	StreamOfOpen
 	numRules
 )
