@@ -95,7 +95,7 @@ func (w *dataWorld) hear(n int) {
 		return
 	}
 	nd.applied = len(w.log)
-	if open, _, _ := w.newest(nd.applied); nd.stream && open.open != nd.under && w.off.on(StreamOfOpen) {
+	if open, _, _ := w.newest(nd.applied); nd.stream && open.open != nd.under {
 		w.cutStream(nd)
 		nd.looped = false
 	}

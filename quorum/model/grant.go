@@ -154,9 +154,7 @@ func (w *leaseWorld) write(n int) {
 		}
 	case !op.lower:
 		op.lower, op.sentAfter, op.confirmed = true, w.numbers, 0
-		if w.freeze {
-			op.begun = w.now // confirmed is what came after the lower write
-		}
+		w.o.lowered(n, op.begun)
 	default:
 		ok := !w.off.on(SecondLook) || w.valid(n, op.epoch)
 		if w.freeze && w.off.on(Confirm) {
@@ -173,7 +171,11 @@ func (w *leaseWorld) write(n int) {
 			if w.o.say != nil {
 				w.o.tell("n%d acknowledges the commit begun at %d, now %d", n, op.begun, w.now)
 			}
-			w.o.acknowledged(n, op.begun)
+			if w.freeze {
+				w.o.confirmed(n)
+			} else {
+				w.o.acknowledged(n, op.begun)
+			}
 		}
 		op.on, op.lower = false, false
 	}

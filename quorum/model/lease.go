@@ -110,10 +110,23 @@ func (w *leaseWorld) until(n int) (int64, bool) {
 	}
 	acks, voters, self := w.ackList(nd)
 	at, ok := kth(acks, voters, self)
-	if at != forever {
-		at += nd.d
+	if at == forever {
+		if !w.off.on(AloneBounded) {
+			return at, ok
+		}
+		at = w.stamp(n) // a cluster of one is its own majority now, not for ever
 	}
-	return at, ok
+	return at + nd.d, ok
+}
+
+// extend moves the deadline of an open gate forward, never back.
+func (w *leaseWorld) extend(n int) {
+	nd := &w.nodes[n]
+	if nd.stage == opened && nd.gate.door && !nd.gate.revoked {
+		if until, ok := w.until(n); ok && until > nd.gate.until {
+			nd.gate.until = until
+		}
+	}
 }
 
 // kth is Acked, quicker.
@@ -167,11 +180,7 @@ func (w *leaseWorld) ack(n int, id int8, sent, age int64) {
 	l.acked |= 1 << id
 	l.acks[id] = sent
 	w.noteMajority(n)
-	if nd.stage == opened && nd.gate.door && !nd.gate.revoked {
-		if until, ok := w.until(n); ok && until > nd.gate.until {
-			nd.gate.until = until
-		}
-	}
+	w.extend(n)
 }
 
 // noteMajority stamps the first majority and settles the credit by the ages in

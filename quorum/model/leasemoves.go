@@ -77,6 +77,9 @@ func (w *leaseWorld) round(n int, which uint8, beat bool) {
 			w.sendAppend(n, id, beat || nd.role != leader)
 		}
 	}
+	if nd.role == leader {
+		w.extend(n)
+	}
 	w.exchange(mark, which)
 }
 
@@ -111,7 +114,29 @@ var leaseMoves = []leaseMove{
 			w.exchange(min(mark, len(w.msgs)), rarely(st[2]))
 		}
 	}},
-	{"serve", 44, 0, func(w *leaseWorld, st Step) {
+	{"reign", 24, 0, func(w *leaseWorld, st Step) {
+		n := w.pick(st[1])
+		late := rarely(st[2])
+		if w.runs(n) && w.nodes[n].role != leader {
+			mark := len(w.msgs)
+			w.campaign(n)
+			w.exchange(min(mark, len(w.msgs)), late)
+		}
+		for range 5 {
+			if w.o.broken == nil && w.runs(n) {
+				w.round(n, late, false)
+			}
+			if w.o.broken == nil && w.runs(n) && w.nodes[n].role == leader && w.nodes[n].stage != opened {
+				if st[3]&1 != 0 {
+					w.jump(n, 0)
+				}
+				w.look()
+				w.serve(n)
+				w.look()
+			}
+		}
+	}},
+	{"serve", 30, 0, func(w *leaseWorld, st Step) {
 		n := w.leader(st[1])
 		for range 1 + st[2]&3 {
 			if w.runs(n) && w.o.broken == nil {
@@ -146,7 +171,11 @@ var leaseMoves = []leaseMove{
 	{"write", 16, gWrite, func(w *leaseWorld, st Step) {
 		// What the kernel has begun below goes on while the process is stopped.
 		if n := w.leader(st[1]); w.runs(n) || w.nodes[n].up && w.nodes[n].op.on && !w.nodes[n].op.lower {
-			w.write(n)
+			for range 1 + st[2]&3 {
+				if w.o.broken == nil && (w.runs(n) || !w.nodes[n].op.lower) {
+					w.write(n)
+				}
+			}
 		}
 	}},
 	{"cut", 14, gNet, func(w *leaseWorld, st Step) { w.cutMove(w.pick(st[1]), w.pick(st[2]), st[3]) }},
@@ -158,7 +187,11 @@ var leaseMoves = []leaseMove{
 	{"show", 4, gMember, func(w *leaseWorld, st Step) { w.show(w.pick(st[1]), w.pick(st[2])) }},
 	{"membership", 5, gMember, func(w *leaseWorld, st Step) {
 		if n := w.leader(st[1]); w.runs(n) {
-			w.member(n, w.pick(st[2]), st[3]&1 == 0)
+			other := w.pick(st[2])
+			w.member(n, other, int8(st[3]>>3))
+			if st[3]&4 == 0 {
+				w.show(other, n)
+			}
 			if w.o.broken == nil && st[3]&2 == 0 {
 				w.round(n, rarely(st[3]), false)
 			}

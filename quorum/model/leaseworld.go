@@ -169,7 +169,7 @@ func (w *leaseWorld) show(n, by int) {
 
 // member changes the voters by one committed step, as raft does: the latest
 // configuration is committed, and so is an entry of the leader's own term.
-func (w *leaseWorld) member(n, other int, swap bool) {
+func (w *leaseWorld) member(n, other int, victim int8) {
 	nd := &w.nodes[n]
 	if nd.role != leader || nd.commit < nd.barrier {
 		return
@@ -182,23 +182,28 @@ func (w *leaseWorld) member(n, other int, swap bool) {
 	c := nd.conf()
 	was := c
 	id := w.nodes[other].id
-	var stale conf // IDs that this machine had before
+	// A machine that was wiped: its old ID goes first, then its new one comes.
+	stale := int8(-1)
 	for old := int8(0); old < w.ids; old++ {
 		if w.owner[old] == int8(other) && old != id && c.has(old) {
-			stale |= 1 << old
+			stale = old
 		}
 	}
 	switch {
-	case stale != 0 && !w.off.on(OneStep):
-		c = c&^stale | 1<<id
-	case stale != 0:
-		c &^= stale & -stale
+	case !c.has(id) && !w.off.on(OneStep):
+		if stale < 0 {
+			stale = victim % w.ids
+		}
+		if stale != nd.id && c.has(stale) {
+			c = c&^(1<<stale) | 1<<id
+		}
+	case stale >= 0:
+		c &^= 1 << stale
 	case c.has(id) && c.n() > 1:
 		c &^= 1 << id
 	case !c.has(id) && c.n() < 5:
 		c |= 1 << id
 	}
-	_ = swap
 	if c == was || c == 0 {
 		return
 	}

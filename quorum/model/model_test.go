@@ -7,9 +7,9 @@ import (
 )
 
 func TestScratch(t *testing.T) {
-	for _, w := range []World{Data} {
+	for _, w := range []World{Lease, Frozen, Data} {
 		start := time.Now()
-		s, at, tried := w.Find(Without(), 1, 300000)
+		s, at, tried := w.Find(Without(), 1, 500000)
 		fmt.Println(w, "standing:", s != nil, at, tried, time.Since(start))
 		if s != nil {
 			s = w.Shrink(0, s)
@@ -17,12 +17,27 @@ func TestScratch(t *testing.T) {
 			return
 		}
 	}
-	for r := MarkerPerOpen; r < numRules; r++ {
+	try := func(w World, rs ...Rule) {
 		start := time.Now()
-		s, at, tried := Data.Find(Without(r), 1, 300000)
+		s, at, tried := w.Find(Without(rs...), 1, 300000)
 		if s != nil {
-			s = Data.Shrink(Without(r), s)
+			s = w.Shrink(Without(rs...), s)
 		}
-		fmt.Println("rule", names[r], s != nil, at, tried, len(s), time.Since(start))
+		n := ""
+		for _, r := range rs {
+			n += names[r] + " "
+		}
+		fmt.Println("rule", n, s != nil, at, tried, len(s), time.Since(start))
 	}
+	for r := Wait; r <= CreditVoters; r++ {
+		try(Lease, r)
+	}
+	try(Frozen, Confirm)
+	try(Lease, WaitBeforeOpen, WaitsPreviousD)
+	try(Lease, OwnTerm, DeadAtVote)
+	try(Lease, EmptySilentVote, NewID)
+	try(Lease, EmptySilentVote, AnswerID)
+	try(Lease, EmptySilentAppend, NewID)
+	try(Lease, EmptySilentAppend, AnswerID)
+	try(Lease, CreditVoters, CreditOwnAge)
 }

@@ -10,6 +10,7 @@ type oracle struct {
 	step   int
 	broken *Violation
 
+	late     [maxNodes]bool  // the lower write came when somebody else could write
 	admitted [maxNodes]int64 // true time at which the node was last seen to admit writes; 0 = never
 }
 
@@ -46,5 +47,21 @@ func (o *oracle) acknowledged(n int, begun int64) {
 		if other != n && at >= begun && at != 0 {
 			o.fail("second writer: n%d acknowledges a commit although n%d admitted writes meanwhile", n, other)
 		}
+	}
+}
+
+// lowered is shown the lower write of a commit point on a machine whose clocks
+// may have stood still. Of such a commit it is asked only that nobody else was
+// able to write before it was carried out.
+func (o *oracle) lowered(n int, begun int64) {
+	o.late[n] = false
+	for other, at := range o.admitted {
+		o.late[n] = o.late[n] || other != n && at >= begun && at != 0
+	}
+}
+
+func (o *oracle) confirmed(n int) {
+	if o.late[n] {
+		o.fail("second writer: n%d acknowledges a commit that it carried out when another node could write", n)
 	}
 }

@@ -43,6 +43,7 @@ const (
 	SendTime
 	OwnTerm
 	MajorityOfAll
+	AloneBounded
 	BootClock
 	ClockAtWrite
 	DeadAtVote
@@ -80,6 +81,5 @@ const (
 	SetAsideUnderOpen
 	SetAsideFreshReport
 	RecheckAtOpen
-	StreamOfOpen
 	numRules
 )
