@@ -42,6 +42,10 @@ func (o *oracle) openedBy(w *dataWorld, n int, db [dbs]int32) {
 		o.passedOver(w, n, y, db)
 	}
 	w.line = lineage{any: true, node: n}
+	if o.last != n+1 {
+		o.last = n + 1
+		o.turns++
+	}
 	for i, c := range db {
 		w.line.had[i] = []int32{c}
 	}
@@ -81,6 +85,7 @@ func (o *oracle) wrote(w *dataWorld, n int, i int8, parent, c int32) {
 }
 
 func (o *oracle) answered(w *dataWorld, n int, c int32) {
+	o.acks++
 	if w.line.node != n {
 		o.fail("second writer: n%d acknowledges #%d, n%d has opened", n, c, w.line.node)
 	}

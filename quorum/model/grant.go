@@ -43,7 +43,12 @@ func (w *leaseWorld) waited(n int) bool {
 	return ok && w.waitClock(n) >= end
 }
 
-func (w *leaseWorld) waitClock(n int) int64 { return w.mono(n) }
+func (w *leaseWorld) waitClock(n int) int64 {
+	if w.off.on(WaitMono) {
+		return w.mono(n)
+	}
+	return w.boot(n)
+}
 
 func (w *leaseWorld) appendOpen(n int) {
 	nd := &w.nodes[n]
@@ -72,7 +77,7 @@ func (w *leaseWorld) openGate(n int) {
 		return // a write of an earlier epoch is still in flight
 	}
 	nd.gate = gate{door: true, epoch: int32(nd.openAt), until: until}
-	nd.stage = opened
+	nd.stage, nd.lease.opened = opened, true
 	if w.o.say != nil {
 		w.o.tell("n%d opens the gate under %d", n, nd.openAt)
 	}

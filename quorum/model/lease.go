@@ -15,9 +15,10 @@ type lease struct {
 	acks     [maxIDs]int64
 	ages     [maxIDs]int64
 	acked    conf
-	majority int64 // CLOCK_MONOTONIC of the first majority
+	majority int64 // on the wait's clock, when the first majority had answered
 	has      bool
 	credit   int64
+	opened   bool // the gate was open in term
 
 	// When this node last took in a message of a leader, or led: of the newest
 	// such term, and of all terms before it.
@@ -81,7 +82,7 @@ func (w *leaseWorld) age(n int, term int32) int64 {
 		}
 		return forever
 	}
-	return w.boot(n) - last
+	return w.mono(n) - last
 }
 
 func (w *leaseWorld) ackList(nd *node) (acks []int64, n int, self bool) {
@@ -149,13 +150,16 @@ func kth(acks []int64, n int, self bool) (int64, bool) {
 func (w *leaseWorld) lead(n int, term int32) {
 	l := &w.nodes[n].lease
 	w.kill(n)
-	l.term, l.dead, l.acked, l.has, l.credit = term, false, 0, false, 0
+	l.term, l.dead, l.acked, l.has, l.credit, l.opened = term, false, 0, false, 0, false
 	w.noteMajority(n)
 }
 
 // kill ends the lease for good, and with it the grant.
 func (w *leaseWorld) kill(n int) {
 	nd := &w.nodes[n]
+	if nd.lease.opened && !nd.lease.dead {
+		nd.lease.take(nd.lease.term, w.mono(n)) // as a voter it has vouched for itself until now
+	}
 	nd.lease.dead = true
 	nd.gate.revoked = true
 }
@@ -194,7 +198,7 @@ func (w *leaseWorld) noteMajority(n int) {
 	if _, ok := w.until(n); !ok {
 		return
 	}
-	l.has, l.majority = true, w.mono(n)
+	l.has, l.majority = true, w.waitClock(n)
 	c, credit, first := nd.conf(), int64(0), true
 	note := func(age int64) {
 		if first || (age < credit) == w.off.on(CreditSmallest) {
@@ -214,6 +218,9 @@ func (w *leaseWorld) noteMajority(n int) {
 
 // creditFor is the credit, unless the voters have changed since the newest Open.
 func (w *leaseWorld) creditFor(nd *node) int64 {
+	if !w.off.on(NoCredit) {
+		return 0
+	}
 	if w.off.on(CreditVoters) {
 		for i := len(nd.log) - 1; i > 0 && nd.log[i].kind != kOpen; i-- {
 			if nd.log[i].kind == kConf {
@@ -237,7 +244,7 @@ func (w *leaseWorld) waitOf(nd *node, newest entry, skipOwn bool) int64 {
 	return WaitFor(newest.d, driftPct, margin)
 }
 
-// waitEnd is the CLOCK_MONOTONIC at which the wait of node n is over.
+// waitEnd is the time on the wait's clock at which the wait of node n is over.
 func (w *leaseWorld) waitEnd(n int) (int64, bool) {
 	nd := &w.nodes[n]
 	newest, skipOwn := nd.preNewest, true
@@ -247,7 +254,7 @@ func (w *leaseWorld) waitEnd(n int) (int64, bool) {
 	}
 	wait := w.waitOf(nd, newest, skipOwn)
 	if wait == 0 {
-		return w.mono(n), nd.lease.has
+		return w.waitClock(n), nd.lease.has
 	}
 	start, ok := nd.lease.majority, nd.lease.has
 	if !w.off.on(WaitFromMajority) {

@@ -200,7 +200,7 @@ var leaseMoves = []leaseMove{
 	{"stamp late", 6, gRare, func(w *leaseWorld, st Step) {
 		n := w.pick(st[1])
 		if l := &w.late[n]; l.on && w.runs(n) {
-			w.nodes[n].lease.take(l.term, w.boot(n))
+			w.nodes[n].lease.take(l.term, w.mono(n))
 			l.on = false
 		}
 	}},
@@ -291,7 +291,7 @@ func (w *leaseWorld) jump(n int, b uint8) {
 	}
 	left := int64(0)
 	if end, ok := w.waitEnd(n); ok && b&1 == 0 && nd.stage != noGrant && nd.stage != opened {
-		left = (end-w.mono(n))*unit/nd.rate + 1
+		left = (end-w.waitClock(n))*unit/nd.rate + 1
 	} else if nd.gate.door {
 		left = (nd.gate.until-w.stamp(n))*unit/nd.rate - 1 - int64(b>>6)
 	}

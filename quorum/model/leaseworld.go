@@ -108,7 +108,7 @@ func (w *leaseWorld) look() {
 		// A frozen machine cannot know; its gate is the business of confirm.
 		for n := range w.n {
 			if w.nodes[n].frozen == 0 && !w.nodes[n].freeze && w.admits(n) {
-				w.o.admitted[n] = w.now
+				w.o.gates(w.now, 1<<n)
 			}
 		}
 		return

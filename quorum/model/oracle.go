@@ -10,6 +10,9 @@ type oracle struct {
 	step   int
 	broken *Violation
 
+	last     int // who was last seen to admit writes, and how often that changed
+	turns    int
+	acks     int
 	late     [maxNodes]bool  // the lower write came when somebody else could write
 	admitted [maxNodes]int64 // true time at which the node was last seen to admit writes; 0 = never
 }
@@ -32,6 +35,10 @@ func (o *oracle) gates(now int64, admits uint8) {
 			continue
 		}
 		o.admitted[n] = now
+		if o.last != n+1 {
+			o.last = n + 1
+			o.turns++
+		}
 		if first >= 0 {
 			o.fail("second writer: n%d and n%d admit writes at once", first, n)
 		}
@@ -43,6 +50,7 @@ func (o *oracle) gates(now int64, admits uint8) {
 // and is acknowledged now (P2): from its first look to its answer nobody else
 // may have been able to write.
 func (o *oracle) acknowledged(n int, begun int64) {
+	o.acks++
 	for other, at := range o.admitted {
 		if other != n && at >= begun && at != 0 {
 			o.fail("second writer: n%d acknowledges a commit although n%d admitted writes meanwhile", n, other)
@@ -61,6 +69,7 @@ func (o *oracle) lowered(n int, begun int64) {
 }
 
 func (o *oracle) confirmed(n int) {
+	o.acks++
 	if o.late[n] {
 		o.fail("second writer: n%d acknowledges a commit that it carried out when another node could write", n)
 	}

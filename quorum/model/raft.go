@@ -52,8 +52,9 @@ func (w *leaseWorld) setTerm(nd *node, term int32) {
 func (w *leaseWorld) stepDown(n int) {
 	nd := &w.nodes[n]
 	if nd.role == leader {
-		nd.linger = nd.lease.term
-		nd.lease.take(nd.lease.term, w.boot(n)) // it led until now
+		if w.off.on(Prompt) {
+			nd.linger = nd.lease.term
+		}
 	}
 	nd.role = follower
 }
@@ -67,7 +68,7 @@ func (w *leaseWorld) campaign(n int) {
 	w.setTerm(nd, nd.term+1)
 	w.saw(n, nd.term) // a candidacy of our own ends our older lease
 	nd.voted, nd.role, nd.votes = nd.id, candidate, 1<<nd.id
-	w.began[n] = w.mono(n)
+	w.began[n] = w.waitClock(n)
 	if w.o.say != nil {
 		w.o.tell("n%d stands for term %d", n, nd.term)
 	}
@@ -160,7 +161,7 @@ func (w *leaseWorld) onAppend(n int, m msg) {
 	}
 	age := w.age(n, m.term)
 	if w.off.on(CreditStampEarly) {
-		nd.lease.take(m.term, w.boot(n))
+		nd.lease.take(m.term, w.mono(n))
 	} else {
 		w.late[n] = lateStamp{true, m.term} // after the answer has left, some time
 	}

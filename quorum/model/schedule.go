@@ -39,19 +39,23 @@ func (v *Violation) Error() string { return fmt.Sprintf("step %d: %s", v.Step, v
 // Run plays s under the rules and returns the first violation, or nil. say is
 // told what happens, if it is not nil.
 func (w World) Run(off Rules, s Schedule, say func(string)) *Violation {
-	if len(s) == 0 {
-		return nil
-	}
+	return w.play(off, s, say).broken
+}
+
+func (w World) play(off Rules, s Schedule, say func(string)) *oracle {
 	o := &oracle{say: say}
+	if len(s) == 0 {
+		return o
+	}
 	m := worlds[w].make(off, s[0], o)
 	for i, st := range s[1:] {
 		o.step = i + 1
 		m.move(st)
 		if o.broken != nil {
-			return o.broken
+			break
 		}
 	}
-	return nil
+	return o
 }
 
 // machine is a world in motion.
