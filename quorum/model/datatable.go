@@ -38,8 +38,9 @@ var dataMoves = []dataMove{
 		}
 	}},
 	{"everybody reports", 10, 0, func(w *dataWorld, st Step) {
+		missing := rarely(st[1])
 		for y := range w.n {
-			if st[1]>>y&1 == 0 && w.leader >= 0 {
+			if missing>>y&1 == 0 && w.leader >= 0 {
 				w.follow(y)
 				w.loop(y, st[2]>>y&1 == 0)
 				w.tell(y)
@@ -49,8 +50,9 @@ var dataMoves = []dataMove{
 	}},
 	{"fail over", 8, 0, func(w *dataWorld, st Step) {
 		w.elect(w.pick(st[1]))
+		missing := rarely(st[2] ^ 1)
 		for y := range w.n {
-			if st[2]>>y&1 == 0 && w.leader >= 0 {
+			if missing>>y&1 == 0 && w.leader >= 0 {
 				w.follow(y)
 				w.loop(y, st[3]>>y&1 == 0)
 				w.tell(y)

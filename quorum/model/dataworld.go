@@ -100,14 +100,14 @@ func newDataWorld(off Rules, st Step, o *oracle) *dataWorld {
 	first := w.child(w.child(0))
 	second := w.child(first)
 	other := w.child(w.child(0))
-	start := [...][3]int32{{0, 0, 0}, {first, second, 0}, {first, first, first}, {first, other, 0}}[st[2]%4]
+	start := [...][3]int32{{0, 0, 0}, {first, second, 0}, {first, first, first}, {first, second, second}, {first, first, first}, {0, 0, 0}, {second, second, first}, {first, other, 0}}[st[2]%8]
 	for i := range w.n {
 		nd := &w.nodes[i]
 		nd.up, nd.lite, nd.leader = true, true, -1
 		nd.db[0] = start[(int(st[3])+i)%3]
 		nd.backup = nd.files
 	}
-	if st[2]&0x1c == 0 && w.n > 1 {
+	if st[2]>>3&7 == 0 && w.n > 1 {
 		nd := &w.nodes[w.n-1]
 		nd.witness, nd.lite, nd.files = true, false, files{}
 	}
