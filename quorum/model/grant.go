@@ -105,7 +105,7 @@ func (w *leaseWorld) end(n int, orderly bool) {
 	}
 	was := nd.stage
 	nd.gate.door = false
-	if was == opened && nd.op.on {
+	if was == opened && nd.op.on && w.off.on(CloseAfterDrain) {
 		if !orderly {
 			nd.stage = noGrant
 		}

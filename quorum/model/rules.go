@@ -73,6 +73,7 @@ const (
 	GrantOfTerm                   // an Open opens the gate in its own term only
 	Barrier                       // the newest Open is read behind the leader's own barrier
 	CloseByOpener                 // only the maker of the newest Open may append Close
+	CloseAfterDrain               // Close is appended after the drain only
 	NoReopen                      // after an append of Close the gate stays shut until another Open
 	SendTime                      // an answer counts from when its request was sent
 	OwnTerm                       // only Success in our current term counts
@@ -136,6 +137,7 @@ var ruleNames = [...]string{
 	GrantOfTerm:         "GrantOfTerm",
 	Barrier:             "Barrier",
 	CloseByOpener:       "CloseByOpener",
+	CloseAfterDrain:     "CloseAfterDrain",
 	NoReopen:            "NoReopen",
 	SendTime:            "SendTime",
 	OwnTerm:             "OwnTerm",
@@ -192,6 +194,7 @@ var ruleTexts = [numRules]string{
 	GrantOfTerm:         "an Open opens the gate in its own term only",
 	Barrier:             "the newest Open is read behind the leader's own barrier",
 	CloseByOpener:       "only the maker of the newest Open may append Close",
+	CloseAfterDrain:     "Close is appended after the drain only",
 	NoReopen:            "after an append of Close the gate stays shut until another Open",
 	SendTime:            "an answer counts from when its request was sent",
 	OwnTerm:             "only Success in our current term counts",
