@@ -10,7 +10,7 @@ import (
 // measured instants, and the resolution of the clocks.
 const waitMargin = 5 * time.Millisecond
 
-// forever is a deadline that does not come. A cluster of one is its own
+// forever is newer than every acknowledgement: a cluster of one is its own
 // majority at every instant.
 const forever = math.MaxInt64
 
@@ -33,14 +33,6 @@ func ackedAt(acks []int64, n int, selfVotes bool) (at int64, ok bool) {
 	sorted := append([]int64(nil), acks...)
 	sort.Slice(sorted, func(i, j int) bool { return sorted[i] > sorted[j] })
 	return sorted[k-1], true
-}
-
-// deadline is the instant from which a lease acknowledged at acked is over.
-func deadline(acked int64, d time.Duration) int64 {
-	if acked == forever {
-		return forever
-	}
-	return acked + int64(d)
 }
 
 // waitFor returns how long a leader has to wait, after its first majority of

@@ -142,7 +142,7 @@ func (n *Node) end(g *grant, reason policy.Reason) {
 	if !n.lease.valid(g.term) {
 		g.cancel() // the lease is gone: nothing more may leave
 	}
-	n.drain(reason)
+	drained := n.drain(reason)
 	g.cancel()
 	orderly := n.lease.valid(g.term)
 	n.mu.Lock()
@@ -156,32 +156,37 @@ func (n *Node) end(g *grant, reason policy.Reason) {
 	}
 	n.mu.Unlock()
 	close(g.gone)
-	if opened {
+	// A write that hangs may still find the lease valid when it comes back: the
+	// next leader has to wait for it.
+	if opened && drained {
 		n.closeRecord(g)
 	}
 	close(g.ended)
 	n.poke()
 }
 
-// drain returns when no admitted write is in flight. Without a bound: one that
+// drain returns when no admitted write is in flight, or false when the node
+// ends before. Without a bound: one that
 // hangs below keeps the role, and LiteFS is told nothing, until it is out. A
 // leader that waits for a LiteFS which has stopped hands leadership on
 // meanwhile: its lease ends with the term, what hangs will end in doubt, and
 // nobody else has to wait.
-func (n *Node) drain(reason policy.Reason) {
+func (n *Node) drain(reason policy.Reason) (drained bool) {
 	out := make(chan struct{})
 	n.goes(func() {
 		defer close(out)
-		for err := n.cfg.Fence(n.ctx); err != nil && n.ctx.Err() == nil; err = n.cfg.Fence(n.ctx) {
+		err := n.cfg.Fence(n.ctx)
+		for ; err != nil && n.ctx.Err() == nil; err = n.cfg.Fence(n.ctx) {
 			n.log.Error("fence did not drain", "err", err, "reason", reason)
 		}
+		drained = err == nil
 	})
 	late := time.NewTicker(n.cfg.HeartbeatTimeout)
 	defer late.Stop()
 	for {
 		select {
 		case <-out:
-			return
+			return drained
 		case <-late.C:
 		}
 		if n.raft.State() == raft.Leader && len(n.servers()) > 1 {

@@ -193,7 +193,7 @@ func (n *Node) endReason(ctx context.Context, g *grant) policy.Reason {
 		return policy.ReasonManual
 	case g.hasLeft:
 		return policy.ReasonNoRole
-	case !ok || until != forever && now > until+int64(lapseGrace):
+	case !ok || now > until+int64(lapseGrace):
 		return policy.ReasonStale
 	case g.isTaken && now > g.renewed+int64(n.cfg.RenewWithin()):
 		return policy.ReasonLowerAbsent
@@ -243,6 +243,7 @@ func (n *Node) keep(ctx context.Context, g *grant) policy.Reason {
 			return reason
 		}
 		n.reopen(g)
+		n.lease.extend()
 		select {
 		case <-ctx.Done():
 		case <-g.left:

@@ -90,10 +90,23 @@ func (l *lease) acked(term uint64, id raft.ServerID, sent int64, age time.Durati
 	}
 	l.acks[id] = sent
 	l.noteMajority()
-	if l.epoch != 0 {
-		if until, ok := l.untilLocked(); ok {
-			l.gate.Extend(l.epoch, until)
-		}
+	l.extendLocked()
+}
+
+// extend moves the open gate's deadline forward where no answer does: a cluster
+// of one has nobody to answer it.
+func (l *lease) extend() {
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	l.extendLocked()
+}
+
+func (l *lease) extendLocked() {
+	if l.epoch == 0 {
+		return
+	}
+	if until, ok := l.untilLocked(); ok {
+		l.gate.Extend(l.epoch, until)
 	}
 }
 
@@ -148,7 +161,12 @@ func (l *lease) untilLocked() (int64, bool) {
 		return 0, false
 	}
 	at, ok := l.reachedLocked(l.acks)
-	return deadline(at, l.duration), ok
+	if at == forever {
+		// A cluster of one is its own majority now. Others may be added, and the
+		// gate's deadline never moves back.
+		at = l.clock.Boot()
+	}
+	return at + int64(l.duration), ok
 }
 
 // reachedLocked returns what a majority of the voters has reached in newest.

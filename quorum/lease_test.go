@@ -163,3 +163,24 @@ func TestClusterIDIsNotOverwrittenOnceConfirmed(t *testing.T) {
 	_, err = st.apply(Record{Kind: KindClusterID, ClusterID: "C"}, 4, 0)
 	require.Error(t, err)
 }
+
+// A gate's deadline never moves back, and a cluster of one may grow: paused with
+// a deadline that never comes it would wake beside another primary
+// (quorum/model, AloneBounded).
+func TestLeaseOfAClusterOfOneEndsOnceItHasGrown(t *testing.T) {
+	l, c, g := newTestLease(1)
+	l.lead(5)
+	require.NoError(t, l.open(5, 17))
+	for range 3 {
+		c.add(60)
+		l.extend()
+		require.True(t, l.valid(5))
+		require.Equal(t, c.Boot()+100, g.until)
+	}
+	l.voters = func() ([]raft.ServerID, bool) { return []raft.ServerID{"me", "b", "c"}, true }
+	l.acked(5, "b", c.Boot(), 0)
+	c.add(100)
+	l.extend()
+	require.False(t, l.valid(5))
+	require.LessOrEqual(t, g.until, c.Boot(), "the gate itself refuses, whoever is paused")
+}

@@ -196,7 +196,7 @@ const LevelCritical = slog.Level(12)
 
 func (n *Node) logChange(was, v policy.Verdict, o policy.Observation) {
 	left := int64(0)
-	if until, ok := n.lease.until(o.Term); ok && until != forever {
+	if until, ok := n.lease.until(o.Term); ok {
 		left = max(0, (until-n.clock.Boot())/int64(time.Millisecond))
 	}
 	args := []any{"node", n.cfg.Name, "term", o.Term, "leader", o.Leader, "role", o.Role.String(), "reason", v.Reason, "lease_left_ms", left}

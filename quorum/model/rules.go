@@ -1,0 +1,238 @@
+package model
+
+import (
+	"fmt"
+	"strings"
+)
+
+// A Rule is one rule of DESIGN.md's "The lease" or "Who may become primary".
+type Rule uint8
+
+// A World is one of the parts of the model.
+type World uint8
+
+// The worlds.
+const (
+	Lease  World = iota // raft, clocks, gates
+	Frozen              // the same, on machines whose clocks may stop: confirm: quorum
+	Data                // databases, markers, reports, elections
+)
+
+// Rules is a set of rules that are switched off. Zero is the rules as they
+// stand.
+type Rules uint64
+
+// Without returns the rules without those given.
+func Without(rules ...Rule) (off Rules) {
+	for _, r := range rules {
+		off |= 1 << r
+	}
+	return off
+}
+
+func (off Rules) on(r Rule) bool { return off&(1<<r) == 0 }
+
+// ParseRules reads rules by name, separated by commas.
+func ParseRules(s string) (off Rules, err error) {
+	for _, name := range strings.FieldsFunc(s, func(r rune) bool { return r == ',' }) {
+		found := false
+		for r, known := range ruleNames {
+			if known == name {
+				off, found = off|1<<r, true
+			}
+		}
+		if !found {
+			return 0, fmt.Errorf("no rule %q; there are %s", name, strings.Join(ruleNames[:], ", "))
+		}
+	}
+	return off, nil
+}
+
+func (r Rule) String() string { return ruleNames[r] }
+
+func (off Rules) String() string {
+	var names []string
+	for r := Rule(0); int(r) < len(ruleNames); r++ {
+		if !off.on(r) {
+			names = append(names, r.String())
+		}
+	}
+	return strings.Join(names, ",")
+}
+
+// The rules, of the lease and of who may become primary.
+const (
+	Wait              Rule = iota // a new leader waits the old lease out
+	WaitBeforeOpen                // it waits first and commits its Open then
+	WaitsPreviousD                // the D that is waited out is that of the record before its own Open
+	WaitMono                      // the wait is measured on CLOCK_MONOTONIC
+	WaitFromMajority              // the wait is counted from the first majority of Success in its own term, not from its candidacy
+	Drift                         // the wait allows for drift
+	DriftTwice                    // twice, for both clocks may be off true time
+	OpenCommitted                 // the gate opens once the Open is committed, not when it is appended
+	GrantOfTerm                   // an Open opens the gate in its own term only
+	Barrier                       // the newest Open is read behind the leader's own barrier
+	CloseByOpener                 // only the maker of the newest Open may append Close
+	CloseAfterDrain               // Close is appended after the drain only
+	NoReopen                      // after an append of Close the gate stays shut until another Open
+	SendTime                      // an answer counts from when its request was sent
+	OwnTerm                       // only Success in our current term counts
+	MajorityOfAll                 // a majority of all voters, not of those heard of
+	AloneBounded                  // a cluster of one is its own majority now, not for ever
+	BootClock                     // the lease runs on CLOCK_BOOTTIME
+	ClockAtWrite                  // every write looks at the clock, no timer does it for it
+	DeadAtVote                    // the lease is dead once a vote was granted or a higher term seen
+	SecondLook                    // a commit point looks at the lease again before it answers
+	SameLease                     // both looks see the same lease
+	MainLoop                      // every AppendEntries goes through raft's main loop
+	FixedD                        // D never changes within a term
+	EmptySilentVote               // an empty node does not vote
+	EmptySilentAppend             // an empty node does not answer AppendEntries
+	NewID                         // a wiped node has a new raft ID
+	AnswerID                      // an answer under another ID than the configuration's counts for nothing
+	OneStep                       // a replacement is two committed steps
+	CreditStampEarly              // a message is stamped before raft sees it
+	CreditUnknownZero             // an unknown age is 0
+	CreditOwnAge                  // the leader's own age counts
+	CreditSmallest                // the smallest age of the first majority counts
+	CreditVoters                  // no credit after a change of the voters
+	Confirm                       // confirm: quorum waits for answers to messages sent after the lower write
+
+	MarkerPerOpen       // a marker names an Open, not a term
+	MarkerInData        // the marker lies in LiteFS's data directory
+	MarkerConnected     // a replica is marked only while it is connected
+	MarkerHistory       // a replica is marked only where all it has lies in the opener's history
+	MarkerBeforeGate    // the opener writes its marker before the gate opens
+	OpenPerGrant        // every grant of the key needs an Open of its own
+	OperationOfGrant    // an operation admitted under one grant never reaches LiteFS under another
+	HeldPositions       // what a majority holds replaces the Open's positions
+	NotBehind           // the next primary is not behind them
+	InStep              // the next primary is in step with the newest Open
+	ReportAfterStream   // a report is read after LiteFS's stream loop has ended
+	AllReport           // without any Open every voter must have reported
+	Conflicts           // one transaction with two contents is for the operator
+	MostFirst           // of those in step the one with the most transactions goes first
+	SetAsideUnderOpen   // databases are set aside only under a committed Open
+	SetAsideFreshReport // and against a report of its opener read after ours
+	RecheckAtOpen       // the Open stands where the report stood that it was chosen by
+
+	numRules
+
+	// Prompt is no rule but a kinder world, to see what a rule is there for:
+	// raft's replication goroutines end before a deposed leader answers.
+	Prompt
+	// NoCredit waits the whole wait.
+	NoCredit
+)
+
+var ruleNames = [...]string{
+	Wait:                "Wait",
+	WaitBeforeOpen:      "WaitBeforeOpen",
+	WaitsPreviousD:      "WaitsPreviousD",
+	WaitMono:            "WaitMono",
+	WaitFromMajority:    "WaitFromMajority",
+	Drift:               "Drift",
+	DriftTwice:          "DriftTwice",
+	OpenCommitted:       "OpenCommitted",
+	GrantOfTerm:         "GrantOfTerm",
+	Barrier:             "Barrier",
+	CloseByOpener:       "CloseByOpener",
+	CloseAfterDrain:     "CloseAfterDrain",
+	NoReopen:            "NoReopen",
+	SendTime:            "SendTime",
+	OwnTerm:             "OwnTerm",
+	MajorityOfAll:       "MajorityOfAll",
+	AloneBounded:        "AloneBounded",
+	BootClock:           "BootClock",
+	ClockAtWrite:        "ClockAtWrite",
+	DeadAtVote:          "DeadAtVote",
+	SecondLook:          "SecondLook",
+	SameLease:           "SameLease",
+	MainLoop:            "MainLoop",
+	FixedD:              "FixedD",
+	EmptySilentVote:     "EmptySilentVote",
+	EmptySilentAppend:   "EmptySilentAppend",
+	NewID:               "NewID",
+	AnswerID:            "AnswerID",
+	OneStep:             "OneStep",
+	CreditStampEarly:    "CreditStampEarly",
+	CreditUnknownZero:   "CreditUnknownZero",
+	CreditOwnAge:        "CreditOwnAge",
+	CreditSmallest:      "CreditSmallest",
+	CreditVoters:        "CreditVoters",
+	Confirm:             "Confirm",
+	MarkerPerOpen:       "MarkerPerOpen",
+	MarkerInData:        "MarkerInData",
+	MarkerConnected:     "MarkerConnected",
+	MarkerHistory:       "MarkerHistory",
+	MarkerBeforeGate:    "MarkerBeforeGate",
+	OpenPerGrant:        "OpenPerGrant",
+	OperationOfGrant:    "OperationOfGrant",
+	HeldPositions:       "HeldPositions",
+	NotBehind:           "NotBehind",
+	InStep:              "InStep",
+	ReportAfterStream:   "ReportAfterStream",
+	AllReport:           "AllReport",
+	Conflicts:           "Conflicts",
+	MostFirst:           "MostFirst",
+	SetAsideUnderOpen:   "SetAsideUnderOpen",
+	SetAsideFreshReport: "SetAsideFreshReport",
+	RecheckAtOpen:       "RecheckAtOpen",
+	numRules:            "", Prompt: "Prompt", NoCredit: "NoCredit",
+}
+
+// ruleTexts says each rule as DESIGN.md does, shorter.
+var ruleTexts = [numRules]string{
+	Wait:                "a new leader waits the old lease out",
+	WaitBeforeOpen:      "it waits first and commits its Open then",
+	WaitsPreviousD:      "the D that is waited out is that of the record before its own Open",
+	WaitMono:            "the wait is measured on CLOCK_MONOTONIC",
+	WaitFromMajority:    "the wait is counted from the first majority of Success in its own term, not from its candidacy",
+	Drift:               "the wait allows for drift",
+	DriftTwice:          "twice, for both clocks may be off true time",
+	OpenCommitted:       "the gate opens once the Open is committed, not when it is appended",
+	GrantOfTerm:         "an Open opens the gate in its own term only",
+	Barrier:             "the newest Open is read behind the leader's own barrier",
+	CloseByOpener:       "only the maker of the newest Open may append Close",
+	CloseAfterDrain:     "Close is appended after the drain only",
+	NoReopen:            "after an append of Close the gate stays shut until another Open",
+	SendTime:            "an answer counts from when its request was sent",
+	OwnTerm:             "only Success in our current term counts",
+	MajorityOfAll:       "a majority of all voters, not of those heard of",
+	AloneBounded:        "a cluster of one is its own majority now, not for ever",
+	BootClock:           "the lease runs on CLOCK_BOOTTIME",
+	ClockAtWrite:        "every write looks at the clock, no timer does it for it",
+	DeadAtVote:          "the lease is dead once a vote was granted or a higher term seen",
+	SecondLook:          "a commit point looks at the lease again before it answers",
+	SameLease:           "both looks see the same lease",
+	MainLoop:            "every AppendEntries goes through raft's main loop",
+	FixedD:              "D never changes within a term",
+	EmptySilentVote:     "an empty node does not vote",
+	EmptySilentAppend:   "an empty node does not answer AppendEntries",
+	NewID:               "a wiped node has a new raft ID",
+	AnswerID:            "an answer under another ID than the configuration's counts for nothing",
+	OneStep:             "a replacement is two committed steps",
+	CreditStampEarly:    "a message is stamped before raft sees it",
+	CreditUnknownZero:   "an unknown age is 0",
+	CreditOwnAge:        "the leader's own age counts",
+	CreditSmallest:      "the smallest age of the first majority counts",
+	CreditVoters:        "no credit after a change of the voters",
+	Confirm:             "confirm: quorum waits for answers to messages sent after the lower write",
+	MarkerPerOpen:       "a marker names an Open, not a term",
+	MarkerInData:        "the marker lies in LiteFS's data directory",
+	MarkerConnected:     "a replica is marked only while it is connected",
+	MarkerHistory:       "a replica is marked only where all it has lies in the opener's history",
+	MarkerBeforeGate:    "the opener writes its marker before the gate opens",
+	OpenPerGrant:        "every grant of the key needs an Open of its own",
+	OperationOfGrant:    "an operation admitted under one grant never reaches LiteFS under another",
+	HeldPositions:       "what a majority holds replaces the Open's positions",
+	NotBehind:           "the next primary is not behind them",
+	InStep:              "the next primary is in step with the newest Open",
+	ReportAfterStream:   "a report is read after LiteFS's stream loop has ended",
+	AllReport:           "without any Open every voter must have reported",
+	Conflicts:           "one transaction with two contents is for the operator",
+	MostFirst:           "of those in step the one with the most transactions goes first",
+	SetAsideUnderOpen:   "databases are set aside only under a committed Open",
+	SetAsideFreshReport: "and against a report of its opener read after ours",
+	RecheckAtOpen:       "the Open stands where the report stood that it was chosen by",
+}

@@ -1,0 +1,13 @@
+package model
+
+var worlds = [...]struct {
+	name   string
+	length int
+	make   func(Rules, Step, *oracle) machine
+}{
+	Lease:  {"lease", 90, func(off Rules, st Step, o *oracle) machine { return newLeaseWorld(off, st, o, false) }},
+	Frozen: {"frozen", 90, func(off Rules, st Step, o *oracle) machine { return newLeaseWorld(off, st, o, true) }},
+	Data:   {"data", 120, func(off Rules, st Step, o *oracle) machine { return newDataWorld(off, st, o) }},
+}
+
+func (w World) String() string { return worlds[w].name }
