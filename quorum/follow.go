@@ -158,6 +158,9 @@ func (n *Node) Upstream() (context.Context, func(context.Context) (net.Conn, err
 		u.leader, u.ref = l.ctx, st.ref()
 		u.ctx, u.cancel = context.WithCancel(l.ctx)
 	}
+	// A report waits for the end of this stream too (waitStreamEnd): under one
+	// leadership there may be several.
+	n.cutLoops = n.loops
 	dial := func(ctx context.Context) (net.Conn, error) { return n.mux.dial(ctx, l.addr, protoHTTP) }
 	return n.upstream.ctx, dial, nil
 }

@@ -166,11 +166,10 @@ func (n *Node) end(g *grant, reason policy.Reason) {
 }
 
 // drain returns when no admitted write is in flight, or false when the node
-// ends before. Without a bound: one that
-// hangs below keeps the role, and LiteFS is told nothing, until it is out. A
-// leader that waits for a LiteFS which has stopped hands leadership on
-// meanwhile: its lease ends with the term, what hangs will end in doubt, and
-// nobody else has to wait.
+// ends before. Without a bound: one that hangs below keeps the role, and LiteFS
+// is told nothing, until it is out. A leader that waits for a LiteFS which has
+// stopped hands leadership on meanwhile: its lease ends with the term, what
+// hangs will end in doubt, and nobody else has to wait.
 func (n *Node) drain(reason policy.Reason) (drained bool) {
 	out := make(chan struct{})
 	n.goes(func() {

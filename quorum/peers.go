@@ -222,7 +222,13 @@ func (n *Node) markedPositions(ref policy.OpenRef) []policy.Positions {
 }
 
 func (n *Node) markedLocked(ref policy.OpenRef) (all []policy.Positions) {
+	voters, _ := n.voters()
 	for _, rec := range n.peerStates {
+		// A majority of the voters is what an election can ask; one that was
+		// removed, or came back under another ID, holds nothing for it.
+		if !slices.Contains(voters, raft.ServerID(rec.state.RaftID)) {
+			continue
+		}
 		// Where LiteFS streams by itself no relay marks its replicas. They count as
 		// holding what they say: record looks it up in this node's own history.
 		if rec.err == nil && (rec.state.Marker == ref || n.follows()) {

@@ -47,14 +47,14 @@ const (
 
 // simRules says which rules of the lease are off.
 type simRules struct {
-	noWait             bool // a new leader opens at once
-	raftState          bool // raft's word that it leads is taken for a lease
-	arrival            bool // the lease counts from an answer's arrival
-	fastPath           bool // raft answers heartbeats beside its main loop and our stamps
-	unknownLongAgo     bool // a voter that knows nothing says "long ago"
-	lateStamp          bool // an older leader's message is stamped after raft has answered it
-	deathless          bool // a lease does not die at a vote or a higher term
-	amnesia            bool // an empty node comes back under its old ID and takes part
+	noWait         bool // a new leader opens at once
+	raftState      bool // raft's word that it leads is taken for a lease
+	arrival        bool // the lease counts from an answer's arrival
+	fastPath       bool // raft answers heartbeats beside its main loop and our stamps
+	unknownLongAgo bool // a voter that knows nothing says "long ago"
+	lateStamp      bool // an older leader's message is stamped after raft has answered it
+	deathless      bool // a lease does not die at a vote or a higher term
+	amnesia        bool // an empty node comes back under its old ID and takes part
 }
 
 // sim is one run.
