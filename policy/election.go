@@ -20,6 +20,25 @@ type Lineage struct {
 	Held Positions
 	// Opened is the Open's positions as committed with it.
 	Opened Positions
+	// Known, where the operator requires it, is the newest positions that
+	// anybody heard of under this Open. Nobody who lacks one of them may become
+	// primary.
+	Known Positions
+	// Accepted is the node whose data the operator takes instead of the last
+	// primary's.
+	Accepted Acceptance
+}
+
+// Acceptance is an operator's word, given after this Open: if nobody in step
+// can become primary, Node may, with the data that it had then.
+type Acceptance struct {
+	Node      string // "" = none was given
+	Positions Positions
+}
+
+// Covers reports whether r is the very data that was accepted.
+func (a Acceptance) Covers(r Report) bool {
+	return a.Node != "" && r.Node == a.Node && r.HasLiteFS && r.Positions.Equal(a.Positions)
 }
 
 // Report is what one voter says of its LiteFS, read after its stream had ended.
@@ -30,6 +49,10 @@ type Report struct {
 	Positions Positions
 	Marker    OpenRef // Open that this node's data is marked as following
 	Cold      bool    // this process has not been primary, nor followed one, yet
+	// Known is the newest positions of the last primary that this node heard of
+	// under the Open KnownOf.
+	Known   Positions
+	KnownOf OpenRef
 }
 
 // InStep reports whether r's data is on the lineage of the newest Open.
@@ -43,14 +66,23 @@ func (r Report) InStep(l Lineage) bool {
 // Qualifies reports whether r's node may become primary: eligible, in step
 // with the newest Open and not behind what a majority is known to hold.
 func (r Report) Qualifies(l Lineage) bool {
-	return r.HasLiteFS && r.Eligible && r.InStep(l) && !r.Positions.Behind(l.Held)
+	return r.HasLiteFS && r.Eligible && r.Current(l) && !r.Positions.Behind(l.Known)
+}
+
+// Current reports whether r's data is what a new primary needs: in step, and
+// not behind what a majority is known to hold.
+func (r Report) Current(l Lineage) bool {
+	return r.InStep(l) && !r.Positions.Behind(l.Held)
 }
 
 // ElectionResult is who shall become primary.
 type ElectionResult struct {
-	Winner   string // "" = nobody may
-	Conflict string // database at one TXID with two contents; nobody may
-	Missing  bool   // no Open yet and not every voter has reported
+	Winner   string    // "" = nobody may
+	Conflict string    // database whose contents exclude each other; nobody may
+	Between  [2]string // the nodes that have them
+	Missing  bool      // no Open yet and not every voter has reported
+	Unsynced bool      // somebody in step is there, but lacks what is known of the last primary
+	Accepted bool      // Winner is not in step: the operator has accepted the loss
 }
 
 // Elect chooses the next primary from the reports that self could gather.
@@ -58,8 +90,22 @@ type ElectionResult struct {
 // equals self, which saves a transfer, then the first by name.
 //
 // Positions of nodes that are not in step are ignored: their transactions are
-// those the majority never saw.
+// those the majority never saw. A node whose data the operator has accepted
+// comes after everybody in step, unless those exclude each other.
 func Elect(self string, voters int, l Lineage, reports []Report) ElectionResult {
+	res := electInStep(self, voters, l, reports)
+	if res.Winner != "" {
+		return res
+	}
+	for _, r := range reports {
+		if r.Eligible && l.Accepted.Covers(r) {
+			return ElectionResult{Winner: r.Node, Accepted: true}
+		}
+	}
+	return res
+}
+
+func electInStep(self string, voters int, l Lineage, reports []Report) (res ElectionResult) {
 	if l.Open.IsZero() && withLiteFS(reports) < voters {
 		return ElectionResult{Missing: true}
 	}
@@ -69,20 +115,35 @@ func Elect(self string, voters int, l Lineage, reports []Report) ElectionResult 
 			instep = append(instep, r)
 		}
 	}
+	sort.Slice(instep, func(i, j int) bool { return better(self, instep[i], instep[j]) })
 	for i, a := range instep {
 		for _, b := range instep[i+1:] {
-			if db := a.Positions.Conflicts(b.Positions); db != "" {
-				return ElectionResult{Conflict: db}
+			if db := excludes(a, b, l); db != "" {
+				return ElectionResult{Conflict: db, Between: [2]string{min(a.Node, b.Node), max(a.Node, b.Node)}}
 			}
 		}
 	}
-	sort.Slice(instep, func(i, j int) bool { return better(self, instep[i], instep[j]) })
 	for _, r := range instep {
 		if r.Qualifies(l) {
 			return ElectionResult{Winner: r.Node}
 		}
+		res.Unsynced = res.Unsynced || r.Eligible && r.Current(l)
 	}
-	return ElectionResult{}
+	return res
+}
+
+// excludes names a database of which a and b cannot both be right. With no Open
+// nothing says that they were ever one cluster's: then each being ahead of the
+// other somewhere is enough. Under an Open both are the opener's, some frames
+// short.
+func excludes(a, b Report, l Lineage) string {
+	if db := a.Positions.Conflicts(b.Positions); db != "" || !l.Open.IsZero() {
+		return db
+	}
+	if b.Positions.Behind(a.Positions) {
+		return a.Positions.behindIn(b.Positions)
+	}
+	return ""
 }
 
 func better(self string, a, b Report) bool {

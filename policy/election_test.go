@@ -48,7 +48,7 @@ func TestElect(t *testing.T) {
 		}, ElectionResult{Winner: "b"}},
 		"one transaction with two contents": {l, []Report{
 			node("a", at(6, 66), open7), node("b", at(6, 67), open7),
-		}, ElectionResult{Conflict: "db"}},
+		}, ElectionResult{Conflict: "db", Between: [2]string{"a", "b"}}},
 		"first start waits for every voter": {Lineage{}, []Report{
 			node("a", at(5, 55), OpenRef{}),
 		}, ElectionResult{Missing: true}},

@@ -3,6 +3,8 @@ package policy
 import (
 	"encoding/json"
 	"fmt"
+	"maps"
+	"slices"
 	"strconv"
 	"strings"
 )
@@ -70,22 +72,43 @@ func (p Positions) covers(q Positions) bool {
 }
 
 // Behind reports whether p lacks a transaction that q has.
-func (p Positions) Behind(q Positions) bool {
-	for name, pos := range q {
-		if p[name].TXID < pos.TXID {
-			return true
-		}
-	}
-	return false
-}
+func (p Positions) Behind(q Positions) bool { return p.behindIn(q) != "" }
 
-// Conflicts reports a database that stands at the same transaction in p and q
-// with different content, or "".
-func (p Positions) Conflicts(q Positions) string {
-	for name, pos := range q {
-		if own, ok := p[name]; ok && pos.TXID != 0 && own.TXID == pos.TXID && own.Checksum != pos.Checksum {
+// behindIn names the first database, by name, in which p lacks a transaction
+// that q has, or "".
+func (p Positions) behindIn(q Positions) string {
+	for _, name := range q.names() {
+		if p[name].TXID < q[name].TXID {
 			return name
 		}
 	}
 	return ""
 }
+
+// Conflicts reports the first database, by name, that stands at the same
+// transaction in p and q with different content, or "".
+func (p Positions) Conflicts(q Positions) string {
+	for _, name := range q.names() {
+		if pos := q[name]; pos.TXID != 0 && p[name].TXID == pos.TXID && p[name] != pos {
+			return name
+		}
+	}
+	return ""
+}
+
+// Newest returns, for every database of p or q, the position with the higher
+// TXID; p's where they are equal.
+func (p Positions) Newest(q Positions) Positions {
+	n := Positions{}
+	for name, pos := range p {
+		n[name] = pos
+	}
+	for name, pos := range q {
+		if n[name].TXID < pos.TXID {
+			n[name] = pos
+		}
+	}
+	return n
+}
+
+func (p Positions) names() []string { return slices.Sorted(maps.Keys(p)) }

@@ -55,15 +55,9 @@ func (n *Node) isSkipped(name string) bool {
 // candidate is being passed over, the best of them keeps trying.
 func (n *Node) elect(ctx context.Context, term uint64) policy.ElectionResult {
 	reports := n.reports(ctx, term)
-	ids, _ := n.voters()
-	voters := len(ids)
-	for _, r := range reports {
-		if !r.HasLiteFS {
-			voters--
-		}
-	}
+	voters := n.dataVoters(reports)
 	st := n.fsm.state()
-	lineage := st.lineage()
+	lineage := n.lineage(st, reports)
 	if policy.AllCold(st.Open.Node, reports) && time.Since(n.born) < coldWait*n.cfg.HeartbeatTimeout {
 		return policy.ElectionResult{Missing: true}
 	}
@@ -82,21 +76,35 @@ func (n *Node) elect(ctx context.Context, term uint64) policy.ElectionResult {
 func (n *Node) noteResult(res policy.ElectionResult, term uint64, reports []policy.Report) {
 	n.mu.Lock()
 	was := n.lastResult
-	n.lastResult = res
+	n.lastResult, n.lastReports = res, reports
 	n.mu.Unlock()
 	if res == was {
 		return
 	}
 	switch {
 	case res.Conflict != "":
-		n.log.Error("no primary: nodes disagree at the same transaction", "db", res.Conflict, "term", term, "reports", reports)
+		n.log.Error("no primary: positions exclude each other", "db", res.Conflict, "between", res.Between, "mend", "accept-loss on the node that shall win", "term", term, "reports", reports)
 	case res.Missing:
 		n.log.Info("no primary yet: waiting for nodes that have not reported", "term", term, "reported", len(reports))
+	case res.Unsynced:
+		n.log.Warn("no primary: policy.require-synced, and transactions known of the last primary are missing", "term", term, "reports", reports)
 	case res.Winner == "":
 		n.log.Warn("no primary: nobody visible is in step with the newest one", "term", term, "reports", reports)
 	default:
 		n.log.Info("primary chosen", "primary", res.Winner, "term", term)
 	}
+}
+
+// dataVoters counts the voters that have a LiteFS, as far as they reported.
+func (n *Node) dataVoters(reports []policy.Report) int {
+	ids, _ := n.voters()
+	voters := len(ids)
+	for _, r := range reports {
+		if !r.HasLiteFS {
+			voters--
+		}
+	}
+	return voters
 }
 
 type answer struct {
@@ -167,7 +175,8 @@ func (n *Node) askReport(ctx context.Context, s raft.Server, term uint64) answer
 
 // ownReport says what this node's LiteFS holds, once no stream feeds it.
 func (n *Node) ownReport(ctx context.Context) (policy.Report, error) {
-	r := policy.Report{Node: n.cfg.Name, HasLiteFS: n.cfg.LiteFS != nil}
+	st := n.fsm.state()
+	r := policy.Report{Node: n.cfg.Name, HasLiteFS: n.cfg.LiteFS != nil, Known: n.knownOf(st), KnownOf: st.ref()}
 	if !r.HasLiteFS {
 		return r, nil
 	}

@@ -76,7 +76,6 @@ func (n *Node) open(ctx context.Context, g *grant) error {
 	if err != nil {
 		return err
 	}
-	n.warnLost(pos)
 	r := Record{
 		Kind: KindOpen, Term: g.term, RaftID: string(n.raftID()), Node: n.cfg.Name,
 		Hostname: g.hostname, ID: randomHex(8), Lease: n.cfg.Lease, Positions: pos,
@@ -85,27 +84,13 @@ func (n *Node) open(ctx context.Context, g *grant) error {
 	if err != nil {
 		return fmt.Errorf("open not committed: %w", err)
 	}
+	n.noteLost(st, r, index)
 	// The marker stands before the first write passes: data written under this
 	// Open is in step with it whatever happens next.
 	if err := n.setMarker(policy.OpenRef{Index: index, ID: r.ID}); err != nil {
 		return fmt.Errorf("in-step marker: %w", err)
 	}
 	return n.openGate(g, index)
-}
-
-// warnLost says which transactions the last primary is known to have had and
-// this one has not: LiteFS replicates after the commit.
-func (n *Node) warnLost(pos policy.Positions) {
-	opener := n.fsm.state().Open.Node
-	n.mu.Lock()
-	had := n.peerStates[opener].state.Positions
-	n.mu.Unlock()
-	for db, p := range had {
-		if own := pos[db]; p.TXID > own.TXID {
-			n.log.Warn("transactions of the last primary are missing here; they are lost unless it returns as primary",
-				"db", db, "primary", opener, "had", p.TXID, "have", own.TXID, "missing", p.TXID-own.TXID)
-		}
-	}
 }
 
 func (n *Node) openGate(g *grant, index uint64) error {

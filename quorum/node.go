@@ -44,6 +44,7 @@ type Config struct {
 	HeartbeatTimeout time.Duration // H, also raft's election timeout
 	Lease            time.Duration // D
 	ClockDrift       float64       // 0.01 = two clocks' rates differ by at most 1 %
+	RequireSynced    bool          // no new primary while a position known of the old one is missing
 	ReaderGrace      time.Duration // how long a read transaction may hold up a change of role
 
 	Secure Secure
@@ -123,14 +124,16 @@ type Node struct {
 	warm       bool // this process has been primary or followed one
 	born       time.Time
 	lastResult policy.ElectionResult
-	since      time.Time
-	state      State
-	heard      map[raft.ServerID]int64
-	rtts       map[raft.ServerID]time.Duration
-	peerStates map[string]peerRecord
-	wakeLead   chan struct{}
-	upstream   upstream
-	wantRound  chan struct{} // somebody waits for answers to heartbeats yet to be sent
+	// lastReports are what lastResult rests on.
+	lastReports []policy.Report
+	since       time.Time
+	state       State
+	heard       map[raft.ServerID]int64
+	rtts        map[raft.ServerID]time.Duration
+	peerStates  map[string]peerRecord
+	wakeLead    chan struct{}
+	upstream    upstream
+	wantRound   chan struct{} // somebody waits for answers to heartbeats yet to be sent
 
 	markMu    sync.Mutex // orders the writers of the in-step marker
 	recording sync.Mutex // one record at a time

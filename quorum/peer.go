@@ -59,6 +59,7 @@ func (n *Node) serveHTTP() {
 		reply(w, n.peerState(r.Context()), nil)
 	})
 	m.HandleFunc("POST /peer/report", handle(n.serveReport))
+	m.HandleFunc("POST /peer/accept", handle(n.serveAccept))
 	m.HandleFunc("POST /peer/history", handle(n.serveHistory))
 	if n.relay != nil {
 		m.Handle("/relay/", n.relay)
@@ -175,6 +176,10 @@ func (p *peerClient) state(ctx context.Context, addr string) (s PeerState, err e
 
 func (p *peerClient) report(ctx context.Context, addr string, q reportRequest) (r policy.Report, err error) {
 	return r, p.do(ctx, http.MethodPost, addr, "/peer/report", q, &r)
+}
+
+func (p *peerClient) acceptLoss(ctx context.Context, addr string, q acceptRequest) (l LossPlan, err error) {
+	return l, p.do(ctx, http.MethodPost, addr, "/peer/accept", q, &l)
 }
 
 func (p *peerClient) inHistory(ctx context.Context, addr string, q historyRequest) (ok bool, err error) {

@@ -17,6 +17,7 @@ const (
 	KindClose     Kind = "close"     // Node has drained and admits none
 	KindHeld      Kind = "held"      // positions that a majority holds under the newest Open
 	KindClusterID Kind = "clusterid" // LiteFS's cluster id, put by its primary
+	KindAccept    Kind = "accept"    // an operator takes Node's data where the newest Open's is gone
 	KindConfirmed Kind = "confirmed" // the cluster id is on that LiteFS's disk
 )
 
@@ -29,7 +30,7 @@ type Record struct {
 	RaftID    string           `json:"raft_id,omitempty"`
 	Node      string           `json:"node,omitempty"`
 	Hostname  string           `json:"hostname,omitempty"` // as LiteFS advertises it
-	ID        string           `json:"id,omitempty"`       // Open: random; Close, Held: the Open's
+	ID        string           `json:"id,omitempty"`       // Open: random; Close, Held, Accept: the Open's
 	Lease     time.Duration    `json:"lease,omitempty"`
 	Positions policy.Positions `json:"positions,omitempty"`
 	ClusterID string           `json:"cluster_id,omitempty"`
@@ -51,6 +52,7 @@ type state struct {
 	// positions or newer ones. They decide who may become primary.
 	Open      Record           `json:"open"`
 	Index     uint64           `json:"index"`
+	Accept    Record           `json:"accept"` // the newest since Open
 	Held      policy.Positions `json:"held"`
 	ClusterID string           `json:"cluster_id"`
 	Confirmed bool             `json:"confirmed"`
@@ -66,7 +68,10 @@ func (s state) creditable() bool { return s.Voters < s.Index }
 func (s state) ref() policy.OpenRef { return policy.OpenRef{Index: s.Index, ID: s.Open.ID} }
 
 func (s state) lineage() policy.Lineage {
-	return policy.Lineage{Open: s.ref(), Held: s.Held, Opened: s.Open.Positions}
+	return policy.Lineage{
+		Open: s.ref(), Held: s.Held, Opened: s.Open.Positions,
+		Accepted: policy.Acceptance{Node: s.Accept.Node, Positions: s.Accept.Positions},
+	}
 }
 
 // apply returns the state after record r at index, written in term logTerm.
@@ -78,7 +83,7 @@ func (s state) apply(r Record, index, logTerm uint64) (state, error) {
 	}
 	switch r.Kind {
 	case KindOpen:
-		s.Newest, s.Open, s.Index, s.Held = r, r, index, r.Positions
+		s.Newest, s.Open, s.Index, s.Held, s.Accept = r, r, index, r.Positions, Record{}
 	case KindClose:
 		if r.ID != s.Open.ID || r.RaftID != s.Open.RaftID {
 			return s, fmt.Errorf("close of %s by %s: the newest open is %s by %s", r.ID, r.RaftID, s.Open.ID, s.Open.RaftID)
@@ -89,6 +94,11 @@ func (s state) apply(r Record, index, logTerm uint64) (state, error) {
 			return s, fmt.Errorf("held positions of %s: the newest open is %s", r.ID, s.Open.ID)
 		}
 		s.Held = r.Positions
+	case KindAccept:
+		if r.ID != s.Open.ID || r.Node == "" {
+			return s, fmt.Errorf("loss accepted on %q after open %q: the newest open is %q", r.Node, r.ID, s.Open.ID)
+		}
+		s.Accept = r
 	case KindClusterID:
 		if s.Confirmed && s.ClusterID != r.ClusterID {
 			return s, fmt.Errorf("cluster id is %s; %s is refused", s.ClusterID, r.ClusterID)

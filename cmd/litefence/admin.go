@@ -61,6 +61,7 @@ func (d *daemon) serveAdmin() error {
 	rw := http.NewServeMux()
 	rw.Handle("/", ro)
 	rw.HandleFunc("POST /v1/fence", d.serveFence)
+	rw.HandleFunc("POST /v1/accept-loss", d.serveAcceptLoss)
 	rw.HandleFunc("POST /v1/unfence", func(w http.ResponseWriter, _ *http.Request) {
 		answer(w, struct{}{}, d.node.SetFence(false, ""))
 	})

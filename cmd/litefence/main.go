@@ -35,6 +35,8 @@ var commands = []command{
 	{"unfence", "lift a manual fence", unfenceMain},
 	{"wait", "wait until this node is ready, writable or fenced", waitMain},
 	{"ca", "certificates for the mutual TLS between nodes: ca init, ca issue NODE", caMain},
+	{"accept-loss", "let this node become primary although nobody in step with the last one can", acceptLossMain},
+	{"lost", "transactions that were set aside or are known to be lost", lostMain},
 	{"demo", "three nodes with real LiteFS on this machine, a silent partition, the figures", demoMain},
 	{"version", "version, commit, Go, module versions", versionMain},
 }
@@ -62,7 +64,7 @@ func usage() int {
 	}
 	fmt.Fprintln(w, "usage: litefence COMMAND [flags]    (-h on each)")
 	for _, c := range commands {
-		fmt.Fprintf(w, "  %-9s %s\n", c.name, c.does)
+		fmt.Fprintf(w, "  %-11s %s\n", c.name, c.does)
 	}
 	if asked {
 		return exitDone

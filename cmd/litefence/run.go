@@ -242,8 +242,9 @@ func (d *daemon) quorumConfig(local quorum.LocalLiteFS, secure quorum.Secure) qu
 	return d.followLease(quorum.Config{
 		Name: d.cfg.Node, Listen: q.Listen, Advertise: q.Advertise, Peers: q.Peers, DataDir: q.DataDir,
 		HeartbeatTimeout: q.HeartbeatTimeout, Lease: q.Lease, ClockDrift: q.ClockDrift,
-		ReaderGrace: d.cfg.Policy.ReaderGrace,
-		Secure:      secure, LiteFS: local, Gate: d.gate, Fence: d.gate.Fence,
+		RequireSynced: d.cfg.Policy.RequireSynced,
+		ReaderGrace:   d.cfg.Policy.ReaderGrace,
+		Secure:        secure, LiteFS: local, Gate: d.gate, Fence: d.gate.Fence,
 		Quiesce:     d.quiesce,
 		OnChange:    func(policy.FenceState) { d.withMount(func(f *fusefs.FS) { f.NotifyState() }) },
 		RenewWithin: d.renewWithin,

@@ -1,0 +1,142 @@
+package quorum
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"time"
+
+	"github.com/litefence/litefence/policy"
+)
+
+// acceptTimeout covers the gathering of reports and one commit.
+const acceptTimeout = 5 * time.Second
+
+// LossPlan is what accepting a loss on Node would mean.
+type LossPlan struct {
+	Node      string           `json:"node"`
+	Positions policy.Positions `json:"positions"` // with which Node would become primary
+	Primary   string           `json:"primary"`   // the last one; "" = there never was one
+	Open      uint64           `json:"open"`      // raft index of its Open
+	Known     policy.Positions `json:"known"`     // newest that is known of it
+	// Others are the positions of the other nodes that answered.
+	Others map[string]policy.Positions `json:"others,omitempty"`
+	// Lost has, for every database, what would be missing from Known or Others.
+	Lost      []LostDB `json:"lost"`
+	NotNeeded string   `json:"not_needed,omitempty"` // why the loss need not be accepted
+	Wait      string   `json:"wait,omitempty"`       // what to wait for before asking again
+}
+
+type acceptRequest struct {
+	Node string `json:"node"`
+	// Shown is the plan that the operator has agreed to; nil asks for one.
+	Shown *LossPlan `json:"shown"`
+}
+
+// AcceptLoss returns what would be lost if this node became primary although
+// nobody in step with the last one can. Where shown is that plan, unchanged, the
+// acceptance is committed. It needs a leader, hence a majority of voters.
+func (n *Node) AcceptLoss(ctx context.Context, shown *LossPlan) (LossPlan, error) {
+	ctx, cancel := context.WithTimeout(ctx, acceptTimeout)
+	defer cancel()
+	q := acceptRequest{Node: n.cfg.Name, Shown: shown}
+	n.mu.Lock()
+	l := n.followed
+	n.mu.Unlock()
+	switch l.id {
+	case "":
+		return LossPlan{}, errors.New("no leader is known: accept-loss needs a majority of the voters; start more of them")
+	case n.raftID():
+		return n.serveAccept(ctx, q)
+	}
+	return n.peers.acceptLoss(ctx, l.addr, q)
+}
+
+// serveAccept answers on the leader.
+func (n *Node) serveAccept(ctx context.Context, q acceptRequest) (LossPlan, error) {
+	n.mu.Lock()
+	term, g := n.reigning, n.grant
+	n.mu.Unlock()
+	if term == 0 {
+		return LossPlan{}, errors.New("this node does not lead; ask again")
+	}
+	if g != nil {
+		return LossPlan{Node: q.Node, NotNeeded: n.cfg.Name + " is primary, or is becoming it"}, nil
+	}
+	p, err := n.lossPlan(q.Node, n.reports(ctx, term))
+	if err != nil || p.NotNeeded != "" || p.Wait != "" || q.Shown == nil {
+		return p, err
+	}
+	if !p.Positions.Equal(q.Shown.Positions) || !p.Known.Equal(q.Shown.Known) || p.Open != q.Shown.Open {
+		return p, errors.New("positions have changed since they were shown; nothing was accepted, ask again")
+	}
+	r := Record{Kind: KindAccept, Term: term, Node: p.Node, ID: n.fsm.state().Open.ID, Positions: p.Positions}
+	if _, err := n.apply(r, n.cfg.HeartbeatTimeout); err != nil {
+		return p, fmt.Errorf("acceptance not committed: %w", err)
+	}
+	n.log.Warn("an operator has accepted the loss of transactions", "node", p.Node, "open", p.Open, "lost", p.Lost)
+	n.wake()
+	return p, nil
+}
+
+func (n *Node) lossPlan(name string, reports []policy.Report) (LossPlan, error) {
+	st := n.fsm.state()
+	p := LossPlan{Node: name, Primary: st.Open.Node, Open: st.Index, Known: n.newestKnown(st, reports), Others: map[string]policy.Positions{}}
+	if policy.AllCold(st.Open.Node, reports) && time.Since(n.born) < coldWait*n.cfg.HeartbeatTimeout {
+		p.Wait = "the last primary is being waited for, after a restart of all nodes"
+		return p, nil
+	}
+	lineage := n.lineage(st, reports)
+	res := policy.Elect(n.cfg.Name, n.dataVoters(reports), lineage, reports)
+	if res.Winner != "" {
+		p.NotNeeded = res.Winner + " can become primary without loss"
+		if res.Accepted {
+			p.NotNeeded = "the loss has been accepted on " + res.Winner
+		}
+		return p, nil
+	}
+	found := false
+	for _, r := range reports {
+		switch {
+		case r.Node == name:
+			found = r.HasLiteFS && r.Eligible
+			p.Positions = r.Positions
+		case r.HasLiteFS:
+			p.Others[r.Node] = r.Positions
+		}
+		if r.HasLiteFS && !r.Eligible && r.Current(lineage) && res.Conflict == "" && !res.Missing {
+			p.NotNeeded = r.Node + " is in step but fenced by hand; `litefence unfence` there lets it become primary"
+		}
+	}
+	if p.NotNeeded == "" && !found {
+		return p, fmt.Errorf("%s has no LiteFS that can be primary: LiteFS must answer there and no manual fence be set", name)
+	}
+	p.Lost = lostOf(p.Positions, p.Known, p.Primary, p.Others)
+	return p, nil
+}
+
+// lostOf lists, for every database, the most advanced of what is known and not
+// in have.
+func lostOf(have, known policy.Positions, primary string, others map[string]policy.Positions) []LostDB {
+	lost := map[string]LostDB{}
+	note := func(from string, p policy.Positions) {
+		for db, pos := range p {
+			own := have[db]
+			if pos.TXID == 0 || own == pos || pos.TXID < own.TXID || pos.TXID < lost[db].Had.TXID {
+				continue
+			}
+			if _, ok := lost[db]; !ok || pos.TXID > lost[db].Had.TXID {
+				lost[db] = LostDB{Name: db, From: from, Had: pos, Have: own}
+			}
+		}
+	}
+	note(primary, known)
+	for _, name := range sortedKeys(others) {
+		note(name, others[name])
+	}
+	var list []LostDB
+	for _, db := range sortedKeys(lost) {
+		list = append(list, lost[db])
+	}
+	return list
+}
