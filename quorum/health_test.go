@@ -8,11 +8,13 @@ import (
 	"strings"
 	"sync"
 	"sync/atomic"
+	"syscall"
 	"testing"
 	"time"
 
 	"github.com/hanwen/go-fuse/v2/fuse"
 	"github.com/stretchr/testify/require"
+	"golang.org/x/sys/unix"
 
 	"github.com/litefence/litefence/policy"
 )
@@ -129,7 +131,10 @@ type hungFS struct {
 	fuse.RawFileSystem
 	asked   atomic.Int64
 	release chan struct{}
+	once    sync.Once
 }
+
+func (f *hungFS) goOn() { f.once.Do(func() { close(f.release) }) }
 
 func (f *hungFS) hang() { f.asked.Add(1); <-f.release }
 
@@ -140,6 +145,11 @@ func (f *hungFS) StatFs(<-chan struct{}, *fuse.InHeader, *fuse.StatfsOut) fuse.S
 
 func (f *hungFS) OpenDir(<-chan struct{}, *fuse.OpenIn, *fuse.OpenOut) fuse.Status {
 	f.hang()
+	return fuse.OK
+}
+
+func (f *hungFS) GetAttr(_ <-chan struct{}, _ *fuse.GetAttrIn, out *fuse.AttrOut) fuse.Status {
+	out.Mode, out.Nlink = syscall.S_IFDIR|0o755, 2
 	return fuse.OK
 }
 
@@ -157,7 +167,11 @@ func mountHung(t *testing.T) (string, *hungFS) {
 	}
 	go s.Serve()
 	require.NoError(t, s.WaitMount())
-	t.Cleanup(func() { require.NoError(t, s.Unmount()); s.Wait() })
+	t.Cleanup(func() {
+		f.goOn()
+		require.NoError(t, unix.Unmount(dir, unix.MNT_FORCE|unix.MNT_DETACH))
+		s.Wait()
+	})
 	return dir, f
 }
 
@@ -176,6 +190,7 @@ func TestProbesOfAHungMount(t *testing.T) {
 		s := h.get()
 		return s.Health == policy.Unhealthy && strings.Count(s.Reason, "no answer for") == 2
 	})
+	eventually(t, "both have asked", func() bool { return f.asked.Load() == 2 })
 	last := h.get().LastCheck
 	eventually(t, "it keeps looking", func() bool { return h.get().LastCheck.Sub(last) > 200*time.Millisecond })
 	require.Equal(t, int64(2), f.asked.Load(), "one look of each at a time")
@@ -185,7 +200,7 @@ func TestProbesOfAHungMount(t *testing.T) {
 	case <-time.After(10 * time.Second):
 		t.Error("the end waits for a hung mount")
 	}
-	close(f.release)
+	f.goOn()
 	h.asked.Wait()
 	ctx, cancel = context.WithCancel(t.Context())
 	defer cancel()
