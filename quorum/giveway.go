@@ -4,7 +4,6 @@ import (
 	"context"
 	"errors"
 	"fmt"
-	"sync/atomic"
 	"time"
 
 	"github.com/hashicorp/raft"
@@ -13,11 +12,10 @@ import (
 )
 
 // givingWay is when an unhealthy primary may try again to hand over. Only reign's
-// goroutine touches it, but for the count.
+// goroutine touches it.
 type givingWay struct {
 	after   time.Time
 	backoff time.Duration
-	tries   atomic.Int64
 }
 
 // giveWay hands an unhealthy primary's role to a healthy node, where one could
@@ -26,7 +24,7 @@ type givingWay struct {
 // than none. Each try costs a pause of the writes, so they grow rarer.
 func (n *Node) giveWay(ctx context.Context, g *grant) bool {
 	if n.health.counts() {
-		n.giving.after, n.giving.backoff = time.Time{}, 0
+		n.giving = givingWay{}
 		return false
 	}
 	n.mu.Lock()
@@ -41,7 +39,6 @@ func (n *Node) giveWay(ctx context.Context, g *grant) bool {
 	}
 	n.giving.backoff = min(max(2*n.giving.backoff, 5*n.cfg.HeartbeatTimeout), skipMax)
 	n.giving.after = time.Now().Add(n.giving.backoff)
-	n.giving.tries.Add(1)
 	log := n.log.With("to", nodeName(heir.ID), "term", g.term, "reason", n.health.get().Reason)
 	if err := n.passRole(ctx, heir); err != nil {
 		log.Warn("unhealthy, but the role stays here", "err", err)

@@ -146,7 +146,11 @@ func TestUnhealthyPrimaryStaysWithoutAnHeir(t *testing.T) {
 		}
 		require.True(t, w.write(1))
 		w.UpdateHealth(false, "test")
-		c.staysPrimary(w, func() bool { return w.giving.tries.Load() > 1 })
+		c.staysPrimary(w, func() bool { // it has tried twice, and opened again under the same Open
+			w.gate.mu.Lock()
+			defer w.gate.mu.Unlock()
+			return len(w.gate.epochs) > 2
+		})
 		for _, n := range c.others(w) {
 			n.lite.stuck.Store(false)
 		}
