@@ -1,9 +1,11 @@
 package test
 
 import (
+	"errors"
 	"fmt"
 	"os"
 	"path/filepath"
+	"strings"
 	"syscall"
 	"testing"
 
@@ -37,9 +39,13 @@ func TestUnhealthyPrimary(t *testing.T) {
 	out, err := old.CLI("status")
 	require.NoError(t, err)
 	require.Contains(t, out, "unhealthy (command: the disk is dying)")
-	out, err = next.CLI("status", "-json")
-	require.NoError(t, err)
-	require.Contains(t, out, `"is_healthy":false`, "the others know")
+	eventually(t, "the others know", func() error {
+		out, err := next.CLI("status", "-json")
+		if err == nil && !strings.Contains(out, `"is_healthy":false`) {
+			err = errors.New(out)
+		}
+		return err
+	})
 	allInStep(t, c)
 	s, err := next.Status()
 	require.NoError(t, err)
