@@ -25,15 +25,6 @@ func (n *testNode) write(sum uint64) bool {
 	return true
 }
 
-func (c *testCluster) others(w *testNode) (all []*testNode) {
-	for _, n := range c.nodes {
-		if n != w {
-			all = append(all, n)
-		}
-	}
-	return all
-}
-
 // inStep waits until all nodes are marked with the newest Open, and the writer
 // has heard so.
 func (c *testCluster) inStep(w *testNode) {

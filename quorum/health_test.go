@@ -75,13 +75,16 @@ func TestHealthIsTheWorstOfItsParts(t *testing.T) {
 	require.Equal(t, "disk: full; lag: far behind", h.get().Reason, "the worst first")
 	require.False(t, h.counts())
 
-	disk, lag = nil, nil
+	disk = nil
 	looks(h, policy.SuccessesToHealthy-1)
 	require.Equal(t, policy.Unhealthy, h.get().Health)
 	looks(h, 1)
+	require.Equal(t, policy.Degraded, h.get().Health)
+	lag = nil
+	looks(h, policy.SuccessesToHealthy)
 	require.Equal(t, policy.HealthStatus{Health: policy.Healthy, LastCheck: h.get().LastCheck}, h.get())
-	require.Equal(t, int64(3), changes.Load())
-	require.Len(t, lines.all(), 3, "one line for each change")
+	require.Equal(t, int64(4), changes.Load())
+	require.Len(t, lines.all(), 4, "one line for each change")
 	require.Contains(t, lines.all()[1], "health=unhealthy was=degraded")
 }
 

@@ -19,8 +19,6 @@ import (
 // yes again. A LiteFS that hangs makes its
 // node unhealthy until it goes on.
 func TestUnhealthyPrimary(t *testing.T) {
-	// The look at the lower mount ends with this; a second more is all it has.
-	t.Setenv("GORACE", "atexit_sleep_ms=0")
 	ill := filepath.Join(t.TempDir(), "ill-")
 	c := prepare(t, cluster.Options{})
 	for _, n := range c.Nodes {

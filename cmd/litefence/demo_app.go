@@ -1,12 +1,21 @@
 package main
 
-import "github.com/litefence/litefence/test/workload"
+import (
+	"syscall"
 
-// hiddenMain runs the commands that no user calls: the demo's application and the
-// look at the lower mount, which must be processes of their own.
+	"github.com/litefence/litefence/test/workload"
+)
+
+// hiddenMain runs the commands that no user calls: the demo's application and what
+// runs the probes, which must be processes of their own. Those of the probes end
+// without the runtime's farewell: in a binary with the race detector it takes a
+// second.
 func hiddenMain(name string, args []string) (code int, ok bool) {
-	if name == probeLowerCommand {
-		return probeLower(args), true
+	switch name {
+	case probeLowerCommand:
+		syscall.Exit(probeLower(args))
+	case proberCommand:
+		syscall.Exit(proberMain(args))
 	}
 	if name != workload.Command {
 		return 0, false

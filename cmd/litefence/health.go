@@ -12,11 +12,11 @@ import (
 	"github.com/litefence/litefence/quorum"
 )
 
-// probes are what this node's health rests on, by its config. An error is one of
-// the config.
+// probes are what this node's health rests on, by its config. It must be called
+// before the mount (prober).
 func (d *daemon) probes() ([]quorum.Probe, error) {
 	h := d.cfg.Policy.Health
-	all := []quorum.Probe{d.lowerProbe()}
+	var all []quorum.Probe
 	if h.MinFreeDisk > 0 {
 		all = append(all, quorum.FreeDisk(h.MinFreeDisk, d.cfg.Quorum.DataDir, d.cfg.LiteFS.DataDir))
 	}
@@ -31,9 +31,23 @@ func (d *daemon) probes() ([]quorum.Probe, error) {
 		if _, err := exec.LookPath(h.Command[0]); err != nil {
 			return nil, fmt.Errorf("policy.health.command: %w; give a program that exits with 0 while this node is healthy", err)
 		}
-		all = append(all, quorum.Command("command", h.Command...))
+		p, err := d.prober("command", h.Command...)
+		if err != nil {
+			return nil, err
+		}
+		all = append(all, p)
 	}
-	return all, nil
+	p, err := d.lowerProbe()
+	return append(all, p), err
+}
+
+func (d *daemon) prober(name string, argv ...string) (quorum.Probe, error) {
+	p, err := startProber(argv...)
+	if err != nil {
+		return quorum.Probe{}, err
+	}
+	d.defers(p.stop)
+	return quorum.Probe{Name: name, Check: p.check}, nil
 }
 
 const probeLowerCommand = "probe-lower"
@@ -43,8 +57,8 @@ const probeLowerCommand = "probe-lower"
 // daemon stuck in one would keep the daemon from ending, its ports and the fenced
 // mount's /dev/fuse with it. Until the fenced mount is there, its absence is no
 // illness: `run` waits for it and says so.
-func (d *daemon) lowerProbe() quorum.Probe {
-	p := quorum.Command("lower mount", "/proc/self/exe", probeLowerCommand, d.cfg.Fence.Lower)
+func (d *daemon) lowerProbe() (quorum.Probe, error) {
+	p, err := d.prober("lower mount", "/proc/self/exe", probeLowerCommand, d.cfg.Fence.Lower)
 	ask := p.Check
 	p.Check = func(ctx context.Context) error {
 		if d.mounted.Load() == nil {
@@ -52,7 +66,7 @@ func (d *daemon) lowerProbe() quorum.Probe {
 		}
 		return ask(ctx)
 	}
-	return p
+	return p, err
 }
 
 // probeLower is that process.

@@ -8,6 +8,7 @@ import (
 
 	"github.com/stretchr/testify/require"
 
+	"github.com/litefence/litefence/fusefs"
 	"github.com/litefence/litefence/policy"
 	"github.com/litefence/litefence/quorum"
 )
@@ -33,13 +34,14 @@ func TestProbesFollowTheConfig(t *testing.T) {
 		d := &daemon{cfg: &Config{Policy: PolicyConfig{Health: h}}}
 		probes, err := d.probes()
 		require.NoError(t, err)
+		t.Cleanup(d.stop)
 		for _, p := range probes {
 			all = append(all, p.Name)
 		}
 		return all
 	}
 	require.Equal(t, []string{"lower mount"}, names(HealthConfig{}))
-	require.Equal(t, []string{"lower mount", "free disk", "command"}, names(HealthConfig{MinFreeDisk: 1, Command: []string{"true"}}))
+	require.Equal(t, []string{"free disk", "command", "lower mount"}, names(HealthConfig{MinFreeDisk: 1, Command: []string{"true"}}))
 	d := &daemon{cfg: &Config{Policy: PolicyConfig{Health: HealthConfig{Command: []string{"/surely/not/there"}}}}}
 	_, err := d.probes()
 	require.ErrorContains(t, err, "policy.health.command: ")
@@ -49,7 +51,12 @@ func TestProbesFollowTheConfig(t *testing.T) {
 func TestLowerProbe(t *testing.T) {
 	dir := t.TempDir()
 	d := &daemon{cfg: &Config{Fence: FenceConfig{Lower: dir}}}
-	require.NoError(t, d.lowerProbe().Check(t.Context()), "nothing is asked before the mount is there")
+	p, err := d.lowerProbe()
+	require.NoError(t, err)
+	t.Cleanup(d.stop)
+	require.NoError(t, p.Check(t.Context()), "nothing is asked before the mount is there")
+	d.mounted.Store(&fusefs.FS{})
+	require.EqualError(t, p.Check(t.Context()), "lower "+dir+" is not a mount point: start LiteFS with fuse.dir: \""+dir+"\" first")
 	require.Equal(t, exitFailed, probeLower([]string{dir}), "no mount")
 	require.Equal(t, exitFailed, probeLower(nil))
 }
