@@ -229,6 +229,8 @@ func (n *Node) startHealth() {
 // checkLag compares this node's positions with the newest ones that the primary
 // is known to have had. Whoever is primary lags behind nobody.
 func (n *Node) checkLag(ctx context.Context, lag *policy.Lag) error {
+	ctx, cancel := context.WithTimeout(ctx, peerTimeout/2)
+	defer cancel()
 	own, primary, err := n.cfg.LiteFS.Positions(ctx)
 	if err != nil {
 		return nil // unknown; that LiteFS does not answer is another probe's to say

@@ -37,13 +37,7 @@ func TestUnhealthyPrimary(t *testing.T) {
 	out, err := old.CLI("status")
 	require.NoError(t, err)
 	require.Contains(t, out, "unhealthy (command: the disk is dying)")
-	eventually(t, "the others know", func() error {
-		out, err := next.CLI("status", "-json")
-		if err == nil && !strings.Contains(out, `"is_healthy":false`) {
-			err = errors.New(out)
-		}
-		return err
-	})
+	showsOf(t, next, "unhealthy (command: the disk is dying)")
 	allInStep(t, c)
 	s, err := next.Status()
 	require.NoError(t, err)
@@ -60,12 +54,24 @@ func TestUnhealthyPrimary(t *testing.T) {
 
 	require.NoError(t, old.LiteFS().Signal(syscall.SIGSTOP))
 	defer func() { _ = old.LiteFS().Signal(syscall.SIGCONT) }()
-	eventually(t, "the lower mount does not answer", func() error { return healthIs(old, "unhealthy") })
+	showsOf(t, next, "unhealthy (lower mount: ")
 	insert(t, next, "meanwhile")
 	require.NoError(t, old.LiteFS().Signal(syscall.SIGCONT))
 	eventually(t, "well again", func() error { return healthIs(old, "healthy") })
 	allInStep(t, c)
 	integrity(t, c.Nodes...)
+}
+
+// showsOf waits until status on n has text.
+func showsOf(t *testing.T, n *cluster.Node, text string) {
+	t.Helper()
+	eventually(t, text, func() error {
+		out, err := n.CLI("status")
+		if err == nil && !strings.Contains(out, text) {
+			err = errors.New(out)
+		}
+		return err
+	})
 }
 
 func healthIs(n *cluster.Node, want string) error {
