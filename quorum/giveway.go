@@ -21,9 +21,10 @@ type givingWay struct {
 // giveWay hands an unhealthy primary's role to a healthy node, where one could
 // hold it, and reports that the grant shall end. Where there is none, or it does
 // not get everything in time, the primary stays: an unhealthy writer is better
-// than none. Each try costs a pause of the writes, so they grow rarer.
+// than none. Each try costs a pause of the writes, so they grow rarer. Where
+// LiteFS has a lease of its own the role is not this node's to give.
 func (n *Node) giveWay(ctx context.Context, g *grant) bool {
-	if n.health.counts() {
+	if n.follows() || n.health.counts() {
 		n.giving = givingWay{}
 		return false
 	}

@@ -25,9 +25,9 @@ func (n *testNode) write(sum uint64) bool {
 	return true
 }
 
-// inStep waits until all nodes are marked with the newest Open, and the writer
+// allMarked waits until all nodes are marked with the newest Open, and the writer
 // has heard so.
-func (c *testCluster) inStep(w *testNode) {
+func (c *testCluster) allMarked(w *testNode) {
 	c.t.Helper()
 	eventually(c.t, "all are in step", func() bool {
 		w.mu.Lock()
@@ -39,7 +39,7 @@ func (c *testCluster) inStep(w *testNode) {
 func TestUnhealthyVotersDoNotCount(t *testing.T) {
 	c := newCluster(t, 3, nil)
 	w := c.writer()
-	c.inStep(w)
+	c.allMarked(w)
 	a, b := c.others(w)[0], c.others(w)[1]
 	a.UpdateHealth(false, "test")
 	eventually(t, "a's answers end to count", func() bool {
@@ -66,7 +66,7 @@ func TestUnhealthyVotersDoNotCount(t *testing.T) {
 func TestUnhealthyPrimaryGivesWay(t *testing.T) {
 	c := newCluster(t, 3, nil)
 	old := c.writer()
-	c.inStep(old)
+	c.allMarked(old)
 	var acked atomic.Uint64
 	ctx, cancel := context.WithCancel(t.Context())
 	done := make(chan struct{})
@@ -92,7 +92,7 @@ func TestUnhealthyPrimaryGivesWay(t *testing.T) {
 	index := next.fsm.state().Index
 
 	old.UpdateHealth(true, "")
-	c.inStep(next)
+	c.allMarked(next)
 	require.True(t, next.gate.admits())
 	require.Equal(t, index, next.fsm.state().Index, "nothing has moved back")
 }
@@ -108,7 +108,7 @@ func TestUnhealthyPrimaryStaysWithoutAnHeir(t *testing.T) {
 	t.Run("others fenced", func(t *testing.T) {
 		c := newCluster(t, 3, nil)
 		w := c.writer()
-		c.inStep(w)
+		c.allMarked(w)
 		for _, n := range c.others(w) {
 			require.NoError(t, n.SetFence(true, "test"))
 		}
@@ -119,7 +119,7 @@ func TestUnhealthyPrimaryStaysWithoutAnHeir(t *testing.T) {
 	t.Run("an heir would find no majority", func(t *testing.T) {
 		c := newCluster(t, 3, nil)
 		w := c.writer()
-		c.inStep(w)
+		c.allMarked(w)
 		a := c.others(w)[0]
 		a.UpdateHealth(false, "test")
 		eventually(t, "its answers end to count", func() bool { return !w.vouches(w.raft.CurrentTerm(), a.raftID()) })
@@ -131,7 +131,7 @@ func TestUnhealthyPrimaryStaysWithoutAnHeir(t *testing.T) {
 	t.Run("behind", func(t *testing.T) {
 		c := newCluster(t, 3, nil)
 		w := c.writer()
-		c.inStep(w)
+		c.allMarked(w)
 		for _, n := range c.others(w) {
 			n.lite.stuck.Store(true)
 		}
@@ -182,7 +182,7 @@ func (c *testCluster) staysPrimary(w *testNode, until func() bool) {
 func TestAllUnhealthyHasNoLeaseUntilTwoAreWell(t *testing.T) {
 	c := newCluster(t, 3, nil)
 	w := c.writer()
-	c.inStep(w)
+	c.allMarked(w)
 	for _, n := range c.nodes {
 		n.UpdateHealth(false, "test")
 	}
@@ -216,7 +216,7 @@ func TestFlappingProbeMovesNothing(t *testing.T) {
 		}}}
 	})
 	w := c.writer()
-	c.inStep(w)
+	c.allMarked(w)
 	index := w.fsm.state().Index
 	began := asked.Load()
 	eventually(t, "it flaps", func() bool {
@@ -235,7 +235,7 @@ func TestFlappingProbeMovesNothing(t *testing.T) {
 func TestLagDegradesAndVotes(t *testing.T) {
 	c := newCluster(t, 3, func(cfg *Config) { cfg.MaxLag, cfg.ProbeEvery = 300*time.Millisecond, 20*time.Millisecond })
 	w := c.writer()
-	c.inStep(w)
+	c.allMarked(w)
 	for _, n := range c.others(w) {
 		n.lite.stuck.Store(true)
 	}
