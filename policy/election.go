@@ -53,7 +53,7 @@ type Report struct {
 	// under the Open KnownOf.
 	Known   Positions
 	KnownOf OpenRef
-	Health    Health
+	Health  Health
 }
 
 // InStep reports whether r's data is on the lineage of the newest Open.
