@@ -53,6 +53,7 @@ type Report struct {
 	// under the Open KnownOf.
 	Known   Positions
 	KnownOf OpenRef
+	Health  Health
 }
 
 // InStep reports whether r's data is on the lineage of the newest Open.
@@ -87,7 +88,9 @@ type ElectionResult struct {
 
 // Elect chooses the next primary from the reports that self could gather.
 // voters counts the voters that have a LiteFS. The most transactions win; among
-// equals self, which saves a transfer, then the first by name.
+// equals the healthiest, then self, which saves a transfer, then the first by
+// name. Health does not come before transactions: an unhealthy primary hands
+// over once a healthy node has them all, and a lost one never comes back.
 //
 // Positions of nodes that are not in step are ignored: their transactions are
 // those the majority never saw. A node whose data the operator has accepted
@@ -149,6 +152,9 @@ func excludes(a, b Report, l Lineage) string {
 func better(self string, a, b Report) bool {
 	if x, y := a.Positions.Sum(), b.Positions.Sum(); x != y {
 		return x > y
+	}
+	if x, y := a.Health.rank(), b.Health.rank(); x != y {
+		return x < y
 	}
 	if a.Node == self || b.Node == self {
 		return a.Node == self

@@ -46,6 +46,7 @@ const (
 	ReasonConflict    Reason = "conflict"     // positions exclude each other: for the operator
 	ReasonShutdown    Reason = "shutdown"     // the daemon is stopping
 	ReasonLowerAbsent Reason = "lower-absent" // LiteFS does not answer
+	ReasonUnhealthy   Reason = "unhealthy"    // a primary that gives way to a healthy node
 )
 
 // Observation is all that a decision rests on, taken at one instant.

@@ -29,6 +29,16 @@ type ConflictResolver interface {
 	FenceWriteAccess(ctx context.Context) error
 }
 
+// HealthReporter says how a node is, and is told by whoever knows better.
+type HealthReporter interface {
+	// HealthStatus returns this node's health, its reason and its age.
+	HealthStatus() HealthStatus
+	// UpdateHealth has an operator or the application call this node unhealthy,
+	// whatever its probes say, until the same call takes it back. It cannot make
+	// an unhealthy node healthy.
+	UpdateHealth(healthy bool, reason string)
+}
+
 // ErrSplitBrainDetected is wrapped by every error of a step taken against a
 // stale leadership.
 var ErrSplitBrainDetected = errors.New("split-brain detected")

@@ -72,6 +72,7 @@ type fakeLiteFS struct {
 	node    *Node
 	peers   map[string]*fakeLiteFS
 	stopped atomic.Bool
+	stuck   atomic.Bool // as a replica it applies nothing
 }
 
 func newFakeLiteFS() *fakeLiteFS {
@@ -204,7 +205,9 @@ func (f *fakeLiteFS) follow(ctx context.Context, host string) {
 		if s, err := p.node.Serving(); err != nil || s.Err() != nil {
 			return
 		}
-		f.copyFrom(p)
+		if !f.stuck.Load() {
+			f.copyFrom(p)
+		}
 		sleep(up, fakeDelay)
 	}
 }

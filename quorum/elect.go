@@ -55,6 +55,11 @@ func (n *Node) isSkipped(name string) bool {
 // candidate is being passed over, the best of them keeps trying.
 func (n *Node) elect(ctx context.Context, term uint64) policy.ElectionResult {
 	reports := n.reports(ctx, term)
+	if !n.healthyMajority(term) {
+		for i := range reports {
+			reports[i].Health = "" // a healthy primary would find no lease
+		}
+	}
 	voters := n.dataVoters(reports)
 	st := n.fsm.state()
 	lineage := n.lineage(st, reports)
@@ -194,6 +199,7 @@ func (n *Node) ownReport(ctx context.Context) (policy.Report, error) {
 	r.Eligible = !n.fence.On && !n.closing.Load()
 	r.Cold = !n.warm
 	n.mu.Unlock()
+	r.Health = n.health.get().Health
 	return r, nil
 }
 

@@ -227,6 +227,9 @@ func (n *Node) keep(ctx context.Context, g *grant) policy.Reason {
 		if reason := n.endReason(ctx, g); reason != policy.ReasonNone {
 			return reason
 		}
+		if n.giveWay(ctx, g) {
+			return policy.ReasonUnhealthy
+		}
 		n.reopen(g)
 		n.lease.extend()
 		select {

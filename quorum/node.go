@@ -71,6 +71,13 @@ type Config struct {
 	Log         *slog.Logger
 	Clock       Clock // optional: the system's
 
+	// Probes are asked every ProbeEvery; this node's health rests on them. A
+	// replica that is behind its primary for longer than MaxLag is degraded; 0 =
+	// never. Optional.
+	Probes     []Probe
+	ProbeEvery time.Duration
+	MaxLag     time.Duration
+
 	// UnsafeNoWait skips the wait for the old lease. Tests set it to see that
 	// they would notice.
 	UnsafeNoWait bool
@@ -137,6 +144,9 @@ type Node struct {
 
 	markMu    sync.Mutex // orders the writers of the in-step marker
 	recording sync.Mutex // one record at a time
+
+	health *health
+	giving givingWay
 }
 
 // Open makes a Node: it takes the port and the state on disk and reads what is
@@ -164,6 +174,10 @@ func Open(cfg Config) (*Node, error) {
 		n.endUpstream()
 		n.poke()
 	}}
+	n.health = newHealth(n.log.With("node", cfg.Name), func() {
+		n.poke()
+		n.wake()
+	})
 	var err error
 	if n.store, err = openStore(cfg.DataDir, cfg.Name, n.log); err != nil {
 		return nil, err
@@ -197,6 +211,7 @@ func (n *Node) Start(relay http.Handler) error {
 	}
 	n.trans = newTransport(n.networkTransport(in), n.clock, n.lease)
 	n.trans.admitted, n.trans.heard, n.trans.rtt = n.joined.Load, n.noteHeard, n.noteRTT
+	n.trans.healthy = n.health.counts
 	disk := &guardedStore{BoltStore: n.store.bolt, failed: n.diskFailed}
 	r, err := newRaft(n.raftConfig(), n.fsm, disk, n.store.snapshots, n.trans)
 	if err != nil {
@@ -217,6 +232,7 @@ func (n *Node) Start(relay http.Handler) error {
 	if n.follows() {
 		n.goes(n.watchRole)
 	}
+	n.startHealth()
 	return nil
 }
 

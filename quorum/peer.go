@@ -40,6 +40,8 @@ type PeerState struct {
 	Addresses map[string]string `json:"addresses"`
 	Mode      string            `json:"mode"`            // serve, follow
 	Claim     *policy.Claim     `json:"claim,omitempty"` // follow: the local LiteFS is primary
+
+	Health policy.HealthStatus `json:"health"`
 }
 
 type reportRequest struct {

@@ -190,6 +190,7 @@ func (n *Node) peerState(ctx context.Context) PeerState {
 	s := PeerState{
 		Name: n.cfg.Name, RaftID: string(n.raftID()), Version: n.cfg.Version,
 		Heartbeat: n.cfg.HeartbeatTimeout, Lease: n.cfg.Lease,
+		Health: n.health.get(),
 	}
 	for _, m := range n.servers() {
 		s.Members = append(s.Members, string(m.ID))

@@ -95,7 +95,9 @@ func (n *Node) govern(ctx context.Context, term uint64) {
 	switch {
 	case ctx.Err() != nil:
 	case res.Winner == n.cfg.Name:
-		n.serve(ctx, term)
+		if n.awaitLease(ctx, term) {
+			n.serve(ctx, term)
+		}
 	case res.Winner != "":
 		n.handOn(ctx, res.Winner)
 	default:

@@ -54,6 +54,9 @@ type Status struct {
 	Expires *time.Time `json:"certificate_expires,omitempty"`
 	// FollowerOfLeader: a majority is known to this node through its leader.
 	FollowsLeader bool `json:"follows_leader"`
+
+	HealthStatus policy.Health `json:"health_status"`
+	Health       HealthView    `json:"health"`
 }
 
 // PeerStatus is another node as this one sees it.
@@ -68,6 +71,9 @@ type PeerStatus struct {
 	Positions policy.Positions `json:"positions,omitempty"`
 	InStep    bool             `json:"in_step"`
 	Lag       int64            `json:"lag"` // transactions behind this node
+
+	HealthStatus policy.Health `json:"health_status,omitempty"` // "" = it never answered
+	Health       HealthView    `json:"health"`
 }
 
 var _ policy.SplitBrainDetector = (*Node)(nil)
@@ -264,6 +270,8 @@ func (n *Node) Status(ctx context.Context) Status {
 	}
 	s.Refused = n.mux.refused.list()
 	s.Expires = expires
+	h := n.health.get()
+	s.HealthStatus, s.Health = h.Health, viewHealth(h)
 	if n.fence.On {
 		s.FenceReason = n.fence.Reason
 	}
@@ -290,6 +298,7 @@ func (n *Node) peerStatus(name, addr string, st state, own policy.Positions) Pee
 		InStep: n.inStep(st, rec.state.Marker, rec.state.Positions),
 		Lag:    int64(own.Sum()) - int64(rec.state.Positions.Sum()),
 	}
+	p.HealthStatus, p.Health = rec.state.Health.Health, viewHealth(rec.state.Health)
 	if rec.err != nil {
 		p.Error = rec.err.Error()
 	}

@@ -65,6 +65,7 @@ func (d *daemon) serveAdmin() error {
 	rw.HandleFunc("POST /v1/unfence", func(w http.ResponseWriter, _ *http.Request) {
 		answer(w, struct{}{}, d.node.SetFence(false, ""))
 	})
+	rw.HandleFunc("POST /v1/health", d.serveHealth)
 	sock, err := listenSocket(d.cfg.Admin.Socket)
 	if err != nil {
 		return err

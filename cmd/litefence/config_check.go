@@ -100,8 +100,22 @@ func (d *configDecoder) checkTiming() error {
 		return d.errorf("quorum.lease", "%v does not fit; allowed with quorum.heartbeat-timeout %v: %v (4 heartbeats) to %v", q.Lease, q.HeartbeatTimeout, least, q.HeartbeatTimeout)
 	case q.ClockDrift < 0 || q.ClockDrift > maxClockDrift:
 		return d.errorf("quorum.clock-drift", "%s is impossible; allowed: 0%% to 10%%", strconv.FormatFloat(q.ClockDrift*100, 'g', 6, 64)+"%")
-	case d.c.Policy.Health.Interval <= 0:
-		return d.errorf("policy.health.interval", "must be longer than 0")
+	}
+	return d.checkHealth()
+}
+
+// checkHealth refuses what could not be measured: peers are asked for their
+// positions twice a second, and a probe needs time to answer.
+func (d *configDecoder) checkHealth() error {
+	h := d.c.Policy.Health
+	const least = time.Second
+	switch {
+	case h.Interval < least:
+		return d.errorf("policy.health.interval", "%v is too short; allowed: %v and more", h.Interval, least)
+	case h.MaxLag != 0 && h.MaxLag < least:
+		return d.errorf("policy.health.max-lag", "%v is too short; allowed: 0 (off), %v and more", h.MaxLag, least)
+	case len(h.Command) > 0 && h.Command[0] == "":
+		return d.errorf("policy.health.command", "names no program")
 	}
 	return nil
 }

@@ -103,6 +103,4 @@ var unsupportedConfig = []struct {
 	}, "use force-replica or suspend"},
 	{"policy.command", func(c *Config) bool { return len(c.Policy.Command) > 0 }, "leave it out"},
 	{"policy.recover", func(c *Config) bool { return c.Policy.Recover != "auto" }, "use auto"},
-	{"policy.health.command", func(c *Config) bool { return len(c.Policy.Health.Command) > 0 }, "leave it out"},
-	{"policy.health.max-pressure", func(c *Config) bool { return c.Policy.Health.MaxPressure > 0 }, "use 0"},
 }

@@ -58,6 +58,10 @@ policy:
   errno: EACCES
   health:
     min-free-disk: 2GiB
+    max-lag: 0s
+    max-pressure: 80
+    command: [/bin/true]
+    interval: 2s
 admin: {socket: /run/a.sock, listen: ""}
 log: {level: debug, format: json}
 `), "/etc/lf")
@@ -68,7 +72,7 @@ log: {level: debug, format: json}
 	require.InDelta(t, 0.005, c.Quorum.ClockDrift, 1e-12)
 	require.Equal(t, TLSConfig{"/etc/lf/ca.pem", "/etc/lf/n2.pem", "/keys/n2.pem"}, c.Quorum.TLS)
 	require.Equal(t, "force-replica", c.Policy.Strategy)
-	require.Equal(t, int64(2<<30), c.Policy.Health.MinFreeDisk)
+	require.Equal(t, HealthConfig{2 << 30, 0, 80, []string{"/bin/true"}, 2 * time.Second}, c.Policy.Health)
 	require.Empty(t, c.Admin.Listen)
 }
 
@@ -124,6 +128,10 @@ var badConfigs = []struct{ name, old, new, want string }{
 	{"follow has no relay", "litefs:", "litefs:\n  mode: follow\n  relay-listen: 127.0.0.1:20203", "line 9: litefs.relay-listen: has no effect with litefs.mode: follow; delete it"},
 	{"follow does not forward", "litefs:", "litefs:\n  mode: follow\n  forward: true", "line 9: litefs.forward: this value is not supported yet in this version; use false"},
 	{"not built: forward", "litefs:", "litefs:\n  forward: true", "line 8: litefs.forward: this value is not supported yet in this version; use false"},
+	{"probes too often", "", "policy: {health: {interval: 500ms}}", "line 9: policy.health.interval: 500ms is too short; allowed: 1s and more"},
+	{"lag too fine", "", "policy: {health: {max-lag: 200ms}}", "line 9: policy.health.max-lag: 200ms is too short; allowed: 0 (off), 1s and more"},
+	{"pressure", "", "policy: {health: {max-pressure: 101}}", `line 9: policy.health.max-pressure: "101" is not a number from 0 to 100`},
+	{"health command", "", "policy: {health: {command: [\"\"]}}", "line 9: policy.health.command: names no program"},
 	{"not built: strategy", "", "policy: {strategy: rollback_to_checkpoint}", "line 9: policy.strategy: this value is not supported yet in this version; use force-replica or suspend"},
 }
 

@@ -1,10 +1,22 @@
 package main
 
-import "github.com/litefence/litefence/test/workload"
+import (
+	"syscall"
 
-// hiddenMain runs the commands that no user calls: the demo's application,
-// which must be a process of its own.
+	"github.com/litefence/litefence/test/workload"
+)
+
+// hiddenMain runs the commands that no user calls: the demo's application and what
+// runs the probes, which must be processes of their own. Those of the probes end
+// without the runtime's farewell: in a binary with the race detector it takes a
+// second.
 func hiddenMain(name string, args []string) (code int, ok bool) {
+	switch name {
+	case probeLowerCommand:
+		syscall.Exit(probeLower(args))
+	case proberCommand:
+		syscall.Exit(proberMain(args))
+	}
 	if name != workload.Command {
 		return 0, false
 	}

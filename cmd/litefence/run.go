@@ -141,7 +141,11 @@ func (d *daemon) start(ctx context.Context) error {
 	if err != nil {
 		return usageError(err)
 	}
-	d.node, err = quorum.Open(d.quorumConfig(local, secure))
+	probes, err := d.probes()
+	if err != nil {
+		return usageError(err)
+	}
+	d.node, err = quorum.Open(d.quorumConfig(local, secure, probes))
 	var unfit quorum.ConfigError
 	if errors.As(err, &unfit) {
 		return usageError(err)
@@ -237,7 +241,7 @@ func (d *daemon) stop() {
 	}
 }
 
-func (d *daemon) quorumConfig(local quorum.LocalLiteFS, secure quorum.Secure) quorum.Config {
+func (d *daemon) quorumConfig(local quorum.LocalLiteFS, secure quorum.Secure, probes []quorum.Probe) quorum.Config {
 	q := d.cfg.Quorum
 	return d.followLease(quorum.Config{
 		Name: d.cfg.Node, Listen: q.Listen, Advertise: q.Advertise, Peers: q.Peers, DataDir: q.DataDir,
@@ -250,6 +254,7 @@ func (d *daemon) quorumConfig(local quorum.LocalLiteFS, secure quorum.Secure) qu
 		RenewWithin: d.renewWithin,
 		Version:     version(),
 		Log:         d.log,
+		Probes:      probes, ProbeEvery: d.cfg.Policy.Health.Interval, MaxLag: d.cfg.Policy.Health.MaxLag,
 	})
 }
 

@@ -13,6 +13,9 @@ import (
 	"syscall"
 	"text/tabwriter"
 	"time"
+
+	"github.com/litefence/litefence/policy"
+	"github.com/litefence/litefence/quorum"
 )
 
 // socketFlags adds the flags that say which daemon is meant and returns a
@@ -92,6 +95,7 @@ func showStatus(w io.Writer, s statusReply) {
 	if s.Mode == "follow" {
 		row("mode", "follow: LiteFS elects by its own lease")
 	}
+	row("health", "%s", showHealth(s.HealthStatus, s.Health))
 	row("mount", "%s over %s, mounted %t", s.Mount, s.Lower, s.Mounted)
 	if !s.Enforce {
 		row("enforce", "false: observing only, nothing is refused")
@@ -112,7 +116,7 @@ func showStatus(w io.Writer, s statusReply) {
 		}
 		switch {
 		case p.Answers:
-			row("peer "+p.Node, "%s, %s, round trip %.1f ms, in step %t, behind by %d", p.Address, heard, p.RTTMS, p.InStep, p.Lag)
+			row("peer "+p.Node, "%s, %s, round trip %.1f ms, in step %t, behind by %d, %s", p.Address, heard, p.RTTMS, p.InStep, p.Lag, showHealth(p.HealthStatus, p.Health))
 		default:
 			row("peer "+p.Node, "%s, %s, does not answer: %s", p.Address, heard, p.Error)
 		}
@@ -121,6 +125,16 @@ func showStatus(w io.Writer, s statusReply) {
 		row("refused", "%s: %s (%d times, last %s)", strings.TrimSpace(r.From+" "+r.Name), r.Reason, r.Times, r.Last.Format(time.RFC3339))
 	}
 	t.Flush()
+}
+
+func showHealth(h policy.Health, v quorum.HealthView) string {
+	switch {
+	case h == "":
+		return "health unknown"
+	case v.Reason == "":
+		return string(h)
+	}
+	return fmt.Sprintf("%s (%s)", h, v.Reason)
 }
 
 func orNone(s string) string {

@@ -31,6 +31,10 @@ type Status struct {
 	InStep            bool                `json:"in_step"`   // with the newest Open that this node knows
 	Open              uint64              `json:"open"`      // raft index of that Open
 	Peers             []json.RawMessage   `json:"peers"`
+	HealthStatus      string              `json:"health_status"` // healthy, degraded, unhealthy
+	Health            struct {
+		Reason string `json:"reason"`
+	} `json:"health"`
 }
 
 // Status asks litefence's admin socket.
