@@ -44,6 +44,7 @@ const (
 	ReasonNotOpen     Reason = "not-open"     // LiteFS is primary, the Open is not committed yet
 	ReasonIneligible  Reason = "out-of-step"  // leader, but not in step with the newest primary
 	ReasonConflict    Reason = "conflict"     // positions exclude each other: for the operator
+	ReasonHandoff     Reason = "handoff"      // the role is being handed to another node
 	ReasonShutdown    Reason = "shutdown"     // the daemon is stopping
 	ReasonLowerAbsent Reason = "lower-absent" // LiteFS does not answer
 	ReasonUnhealthy   Reason = "unhealthy"    // a primary that gives way to a healthy node
@@ -67,6 +68,7 @@ type Observation struct {
 	// Arriving: LiteFS has become primary by a lease of its own, and leadership
 	// is on its way here.
 	Arriving bool
+	Handoff  bool // the gate is shut for a planned change of the primary
 }
 
 // HasQuorum reports whether the lease is valid.
@@ -116,6 +118,8 @@ func Decide(o Observation) Verdict {
 		v.Reason = ReasonNoRole // just elected
 	case !o.RaftLeader:
 		v.Reason = ReasonReplica
+	case o.Handoff:
+		v.Reason = ReasonHandoff
 	case o.Conflict:
 		v.Reason = ReasonConflict
 	case o.Role == RolePrimary && o.Opened:

@@ -34,13 +34,20 @@ func (n *Node) Close(ctx context.Context) error {
 	return errors.Join(errs...)
 }
 
-// StepDown shuts the gate, takes the key back and hands leadership on, as far
-// as ctx allows. The node takes no role afterwards.
+// StepDown hands the role to a node that has everything, if there is one;
+// otherwise it shuts the gate, takes the key back and hands leadership on, as
+// far as ctx allows. The node takes no role afterwards.
 func (n *Node) StepDown(ctx context.Context) {
 	n.mu.Lock()
-	n.closing.Store(true)
 	g := n.grant
 	turn := n.loops
+	n.mu.Unlock()
+	n.leave(ctx)
+	n.mu.Lock()
+	n.closing.Store(true)
+	if n.grant != nil {
+		g, turn = n.grant, n.loops
+	}
 	n.mu.Unlock()
 	n.poke()
 	n.wake()
@@ -92,9 +99,13 @@ func (n *Node) transfer(ctx context.Context, begin func() raft.Future) error {
 	defer cancel()
 	term := n.raft.CurrentTerm()
 	begin()
-	for n.raft.State() == raft.Leader && n.raft.CurrentTerm() == term {
+	leads := func() bool { return n.raft.State() == raft.Leader && n.raft.CurrentTerm() == term }
+	for leads() {
 		select {
 		case <-ctx.Done():
+			if !leads() { // ctx is that of the leadership
+				return nil
+			}
 			return errors.New("raft still leads: the target did not take over in time")
 		case <-time.After(time.Millisecond):
 		}

@@ -73,6 +73,7 @@ type fakeLiteFS struct {
 	peers   map[string]*fakeLiteFS
 	stopped atomic.Bool
 	stuck   atomic.Bool // as a replica it applies nothing
+	barred  atomic.Bool // no candidate: never asks for the key
 }
 
 func newFakeLiteFS() *fakeLiteFS {
@@ -172,6 +173,9 @@ func (f *fakeLiteFS) turn(ctx context.Context) {
 	n.Looped()
 	if host, ok := n.Primary(); ok {
 		f.follow(ctx, host)
+		return
+	}
+	if f.barred.Load() {
 		return
 	}
 	id, ok := n.Acquire(ctx, n.cfg.Name)

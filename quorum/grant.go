@@ -29,6 +29,8 @@ type grant struct {
 	opened   bool
 	index    uint64 // of its Open in raft's log
 	ending   bool
+	yielding bool  // a fenced leader is looking for an heir
+	noHeir   bool  // no heir got everything in time
 	renewed  int64 // boot time of LiteFS's last sign of life as primary
 }
 
@@ -61,9 +63,34 @@ func (n *Node) Looped() {
 	n.poke()
 }
 
+// offerWithin is how long LiteFS's request for the key is held while this leader
+// may be about to offer it: refused, LiteFS comes again only after its
+// reconnect-delay, and writes wait for that.
+const offerWithin = 200 * time.Millisecond
+
+func (n *Node) awaitOffer(ctx context.Context) {
+	ctx, cancel := context.WithTimeout(ctx, offerWithin)
+	defer cancel()
+	for {
+		n.mu.Lock()
+		leads := n.reigning != 0 || n.followed.id == n.raftID()
+		done := n.grant != nil || !leads || n.closing.Load()
+		n.mu.Unlock()
+		if done {
+			return
+		}
+		select {
+		case <-ctx.Done():
+			return
+		case <-time.After(2 * time.Millisecond):
+		}
+	}
+}
+
 // Acquire is asked by LiteFS for the key. Only the eligible leader's LiteFS
 // gets it; the role counts as primary from before the answer.
-func (n *Node) Acquire(_ context.Context, hostname string) (uint64, bool) {
+func (n *Node) Acquire(ctx context.Context, hostname string) (uint64, bool) {
+	n.awaitOffer(ctx)
 	n.mu.Lock()
 	defer n.mu.Unlock()
 	g := n.grant
@@ -112,6 +139,10 @@ func (n *Node) Release(_ context.Context, id uint64) {
 	n.mu.Lock()
 	defer n.mu.Unlock()
 	if g := n.grant; g != nil && g.id == id && !g.hasLeft {
+		// LiteFS is primary no more: what reaches it now it exits on, or keeps to
+		// itself. A commit under way is not acknowledged.
+		n.lease.shut()
+		n.cfg.Gate.Revoke()
 		g.hasLeft = true
 		close(g.left)
 	}
@@ -205,6 +236,11 @@ func (n *Node) closeRecord(g *grant) {
 		return
 	}
 	r := Record{Kind: KindClose, Term: g.term, RaftID: st.Open.RaftID, Node: n.cfg.Name, ID: st.Open.ID}
+	n.mu.Lock()
+	if h := n.handing; h.of(g) && h.sure {
+		r.To, r.Positions = string(h.to.ID), h.final
+	}
+	n.mu.Unlock()
 	if _, err := n.apply(r, n.cfg.Lease); err != nil {
 		n.log.Debug("close not recorded; the next leader waits", "err", err)
 	}

@@ -28,6 +28,7 @@ func (n *Node) serve(ctx context.Context, term uint64) {
 		n.log.Warn("primary role not used", "term", term, "reason", reason, "err", err)
 	}
 	n.end(g, reason)
+	n.passOn(ctx, g)
 }
 
 // hold takes a grant from its offer to its end and says why it ended.
@@ -94,24 +95,18 @@ func (n *Node) open(ctx context.Context, g *grant) error {
 }
 
 func (n *Node) openGate(g *grant, index uint64) error {
+	// In one step: whoever fences says so under this lock before it shuts the
+	// gate, which must not open behind its back.
 	n.mu.Lock()
+	defer n.mu.Unlock()
 	g.opened, g.index = true, index
-	blocked := g.ending || g.hasLeft || n.fence.On || n.closing.Load()
-	n.mu.Unlock()
-	if blocked {
+	if g.ending || g.hasLeft || n.fence.On || n.handing.of(g) || n.closing.Load() {
 		return errors.New("fenced meanwhile")
 	}
 	if err := n.lease.open(g.term, index); err != nil {
 		return err
 	}
-	n.mu.Lock()
 	n.warm = true
-	late := n.fence.On // a fence that shut the gate just before it opened
-	n.mu.Unlock()
-	if late {
-		n.lease.shut()
-		return errors.Join(errors.New("fenced meanwhile"), n.cfg.Fence(n.ctx))
-	}
 	n.poke()
 	return nil
 }
@@ -171,7 +166,9 @@ func (n *Node) endReason(ctx context.Context, g *grant) policy.Reason {
 		return policy.ReasonNoLeader
 	case n.closing.Load():
 		return policy.ReasonShutdown
-	case n.fence.On && n.heirLocked():
+	case n.handing.of(g) && n.handing.sure:
+		return policy.ReasonHandoff
+	case n.fence.On && (!g.opened || g.noHeir) && n.heirLocked():
 		if n.fence.Command {
 			return policy.ReasonCommand
 		}
@@ -206,7 +203,7 @@ func (n *Node) heirLocked() bool {
 // It is the same Open: no Close has been appended.
 func (n *Node) reopen(g *grant) {
 	n.mu.Lock()
-	shut := g.opened && !g.ending && !n.fence.On && !n.closing.Load()
+	shut := g.opened && !g.ending && !n.fence.On && !n.handing.of(g) && !n.closing.Load()
 	n.mu.Unlock()
 	if !shut || n.lease.isOpen() {
 		return
@@ -232,6 +229,7 @@ func (n *Node) keep(ctx context.Context, g *grant) policy.Reason {
 		}
 		n.reopen(g)
 		n.lease.extend()
+		n.yield(g)
 		select {
 		case <-ctx.Done():
 		case <-g.left:

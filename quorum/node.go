@@ -140,6 +140,7 @@ type Node struct {
 	peerStates  map[string]peerRecord
 	wakeLead    chan struct{}
 	upstream    upstream
+	handing     *handover     // a planned change of the primary; nil = none
 	wantRound   chan struct{} // somebody waits for answers to heartbeats yet to be sent
 
 	markMu    sync.Mutex // orders the writers of the in-step marker

@@ -63,6 +63,7 @@ func (n *Node) serveHTTP() {
 	m.HandleFunc("POST /peer/report", handle(n.serveReport))
 	m.HandleFunc("POST /peer/accept", handle(n.serveAccept))
 	m.HandleFunc("POST /peer/history", handle(n.serveHistory))
+	m.HandleFunc("POST /peer/handoff", handle(n.serveHandoff))
 	if n.relay != nil {
 		m.Handle("/relay/", n.relay)
 	}

@@ -34,6 +34,7 @@ type Record struct {
 	Lease     time.Duration    `json:"lease,omitempty"`
 	Positions policy.Positions `json:"positions,omitempty"`
 	ClusterID string           `json:"cluster_id,omitempty"`
+	To        string           `json:"to,omitempty"` // Close: raft ID of the node that has all that Node has, Positions
 }
 
 func (r Record) encode() []byte {
@@ -89,9 +90,15 @@ func (s state) apply(r Record, index, logTerm uint64) (state, error) {
 			return s, fmt.Errorf("close of %s by %s: the newest open is %s by %s", r.ID, r.RaftID, s.Open.ID, s.Open.RaftID)
 		}
 		s.Newest = r
+		if r.To != "" {
+			// Nobody who lacks an acknowledged transaction may come next.
+			s.Held = r.Positions
+		}
 	case KindHeld:
-		if r.ID != s.Open.ID {
-			return s, fmt.Errorf("held positions of %s: the newest open is %s", r.ID, s.Open.ID)
+		if r.ID != s.Open.ID || s.Newest.Kind == KindClose {
+			// One that was on its way while the role was handed on must not take
+			// back what that Close holds.
+			return s, fmt.Errorf("held positions of %s: the newest open is %s (%s)", r.ID, s.Open.ID, s.Newest.Kind)
 		}
 		s.Held = r.Positions
 	case KindAccept:

@@ -97,6 +97,7 @@ func (n *Node) observeLocked() policy.Observation {
 		BlockedFile: n.fence.On && n.fence.Command,
 		Stopping:    n.closing.Load(),
 		Arriving:    n.arrivingLocked(),
+		Handoff:     n.handing != nil && !n.handing.shut.IsZero() && (n.grant == nil || n.handing.of(n.grant)),
 	}
 	n.started = n.started || o.Leader != "" || n.reigning != 0
 	o.Started = n.started

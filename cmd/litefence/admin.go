@@ -66,6 +66,7 @@ func (d *daemon) serveAdmin() error {
 		answer(w, struct{}{}, d.node.SetFence(false, ""))
 	})
 	rw.HandleFunc("POST /v1/health", d.serveHealth)
+	rw.HandleFunc("POST /v1/handoff", d.serveHandoff)
 	sock, err := listenSocket(d.cfg.Admin.Socket)
 	if err != nil {
 		return err

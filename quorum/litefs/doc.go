@@ -57,4 +57,7 @@ type Router interface {
 	// Serving returns a context that ends with this node's lease or role; err
 	// says that this node is not the open primary.
 	Serving() (context.Context, error)
+	// Promote makes this node the primary, by a handoff that loses nothing, and
+	// returns once it is.
+	Promote(ctx context.Context) error
 }

@@ -49,6 +49,7 @@ type Relay struct {
 	streams sync.WaitGroup
 
 	refused   atomic.Value // string: the last reason said aloud
+	nodeID    atomic.Value // string: what the local LiteFS calls itself
 	following atomic.Int64
 	serving   atomic.Int64
 }
@@ -67,7 +68,7 @@ func NewRelay(addr, liteFSURL string, r Router, log *slog.Logger) (*Relay, error
 	rl := &Relay{router: r, log: log, local: local, ln: ln, done: make(chan struct{})}
 	rl.ctx, rl.cancel = context.WithCancelCause(context.Background())
 	rl.srv = &http.Server{
-		Handler:           rl.allow(rl.follow),
+		Handler:           rl.allow(rl.follow, rl.promote),
 		Protocols:         http2Cleartext(true),
 		ReadHeaderTimeout: headerTimeout,
 		ErrorLog:          slog.NewLogLogger(log.Handler(), slog.LevelWarn),
@@ -98,7 +99,7 @@ func (r *Relay) Serving() int { return int(r.serving.Load()) }
 // PeerHandler is the primary's side, for the one port between nodes. It answers
 // /stream and /relay/stream, over HTTP/2 only; whoever mounts it has
 // authenticated the connection.
-func (r *Relay) PeerHandler() http.Handler { return r.allow(r.serve) }
+func (r *Relay) PeerHandler() http.Handler { return r.allow(r.serve, nil) }
 
 // Close cuts all streams and stops serving. It waits until every handler has
 // returned, or ctx ends.
@@ -130,17 +131,21 @@ func (r *Relay) enter() bool {
 	return true
 }
 
-// allow passes POST /stream on to stream and refuses the rest with the reason.
-func (r *Relay) allow(stream http.HandlerFunc) http.Handler {
+// allow passes POST /stream on to stream, LiteFS's requests for the role to
+// promote where that is given, and refuses the rest with the reason.
+func (r *Relay) allow(stream, promote http.HandlerFunc) http.Handler {
 	return http.HandlerFunc(func(w http.ResponseWriter, req *http.Request) {
-		switch strings.TrimPrefix(req.URL.Path, peerPathPrefix) {
+		serve, path := stream, strings.TrimPrefix(req.URL.Path, peerPathPrefix)
+		switch path {
 		case "/stream":
 		case "/halt", "/tx":
 			http.Error(w, "write forwarding is off (litefs.forward in litefence's configuration)", http.StatusForbidden)
 			return
 		case "/handoff", "/promote":
-			http.Error(w, "the quorum decides who is primary, LiteFS's own handoff is not served", http.StatusNotImplemented)
-			return
+			if serve = promote; serve == nil {
+				http.Error(w, "between nodes litefence's own handoff is asked for", http.StatusNotFound)
+				return
+			}
 		default:
 			http.Error(w, "the relay carries replication streams only", http.StatusNotFound)
 			return
@@ -149,7 +154,7 @@ func (r *Relay) allow(stream http.HandlerFunc) http.Handler {
 			http.Error(w, "method not allowed", http.StatusMethodNotAllowed)
 			return
 		}
-		if req.ProtoMajor < 2 { // as LiteFS itself (http/server.go, handlePostStream)
+		if req.ProtoMajor < 2 && path == "/stream" { // as LiteFS itself (http/server.go, handlePostStream)
 			http.Error(w, "upgrade to HTTP/2 required", http.StatusUpgradeRequired)
 			return
 		}
@@ -158,7 +163,7 @@ func (r *Relay) allow(stream http.HandlerFunc) http.Handler {
 			return
 		}
 		defer r.streams.Done()
-		stream(w, req)
+		serve(w, req)
 	})
 }
 
@@ -173,6 +178,7 @@ func (r *Relay) follow(w http.ResponseWriter, req *http.Request) {
 		http.Error(w, err.Error(), http.StatusBadRequest)
 		return
 	}
+	r.nodeID.Store(req.Header.Get(headerNodeID))
 	up, dial, err := r.router.Upstream()
 	if err != nil {
 		http.Error(w, err.Error(), http.StatusServiceUnavailable)

@@ -27,6 +27,7 @@ type route struct {
 	serving   context.Context
 	connected []policy.Positions
 	onConnect func()
+	onPromote func(context.Context) error
 }
 
 var errNoRoute = errors.New("no primary is known")
@@ -57,6 +58,13 @@ func (r *route) Serving() (context.Context, error) {
 		return nil, errNoRoute
 	}
 	return r.serving, nil
+}
+
+func (r *route) Promote(ctx context.Context) error {
+	r.mu.Lock()
+	f := r.onPromote
+	r.mu.Unlock()
+	return f(ctx)
 }
 
 func (r *route) set(f func()) { r.mu.Lock(); defer r.mu.Unlock(); f() }
@@ -284,8 +292,8 @@ func TestRelayAllowlist(t *testing.T) {
 		{"POST", "/halt?name=db&id=1", 403, "litefs.forward"},
 		{"DELETE", "/halt?name=db&id=1", 403, "litefs.forward"},
 		{"POST", "/tx", 403, "litefs.forward"},
-		{"POST", "/handoff?nodeID=1", 501, "quorum"},
-		{"POST", "/promote", 501, "quorum"},
+		{"POST", "/handoff?nodeID=1", 400, "litefence handoff NODE"},
+		{"GET", "/handoff", 405, ""},
 		{"POST", "/import?name=db", 404, "streams only"},
 		{"GET", "/export?name=db", 404, "streams only"},
 		{"GET", "/info", 404, "streams only"},

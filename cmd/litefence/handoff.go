@@ -1,0 +1,144 @@
+package main
+
+import (
+	"bytes"
+	"context"
+	"encoding/json"
+	"errors"
+	"fmt"
+	"net/http"
+	"os"
+	"time"
+
+	"github.com/litefence/litefence/quorum"
+)
+
+const (
+	handoffTimeout = 10 * time.Second
+	// handoffRest is what a handoff may take beyond its timeout: what cannot be
+	// called off any more is waited for.
+	handoffRest = 8 * time.Second
+)
+
+type handoffBody struct {
+	To      string `json:"to"`      // "" = the node best suited
+	Timeout string `json:"timeout"` // "" = 10s
+}
+
+// handoffReply is what POST /v1/handoff answers, whatever the status.
+type handoffReply struct {
+	quorum.HandoffResult
+	Error string `json:"error,omitempty"`
+}
+
+// handoffExits are the statuses of POST /v1/handoff and the exit codes for them.
+var handoffExits = map[int]int{
+	http.StatusOK:             exitDone,
+	http.StatusConflict:       exitUnsafe,
+	http.StatusGatewayTimeout: exitNotReady,
+	http.StatusBadRequest:     exitUsage,
+}
+
+func handoffMain(args []string) int {
+	fs := newFlags("handoff", "handoff [NODE] [-timeout 10s] [-config FILE] [-json]")
+	connect := socketFlags(fs)
+	timeout := fs.Duration("timeout", handoffTimeout, "call it off after this long")
+	asJSON := fs.Bool("json", false, "as JSON")
+	to := ""
+	for rest := args; ; rest = fs.Args()[1:] { // flags may stand on both sides of NODE
+		if code, ok := parse(fs, rest); !ok {
+			return code
+		}
+		if fs.NArg() == 0 {
+			break
+		}
+		if to != "" {
+			return fail(exitUsage, fmt.Errorf("handoff: one NODE at most, not %q and %q", to, fs.Arg(0)))
+		}
+		to = fs.Arg(0)
+	}
+	if *timeout <= 0 {
+		return fail(exitUsage, fmt.Errorf("handoff: -timeout %s: want more than 0", *timeout))
+	}
+	c, err := connect()
+	if err != nil {
+		return fail(exitUsage, err)
+	}
+	code, r, err := c.handoff(context.Background(), to, *timeout)
+	if err != nil {
+		return fail(code, err)
+	}
+	if *asJSON {
+		_ = json.NewEncoder(os.Stdout).Encode(r)
+	} else if r.From == r.Primary {
+		fmt.Println(r.Primary, "is primary already")
+	} else {
+		fmt.Printf("%s is primary; no writes for %d ms\n", r.Primary, r.PausedMS)
+	}
+	return exitDone
+}
+
+// handoff returns the exit code too.
+func (c *adminClient) handoff(ctx context.Context, to string, timeout time.Duration) (code int, r handoffReply, err error) {
+	body, _ := json.Marshal(handoffBody{To: to, Timeout: timeout.String()})
+	ctx, cancel := context.WithTimeout(ctx, timeout+handoffRest)
+	defer cancel()
+	req, err := http.NewRequestWithContext(ctx, http.MethodPost, "http://litefence/v1/handoff", bytes.NewReader(body))
+	if err != nil {
+		return exitFailed, r, err
+	}
+	patient := *c.http
+	patient.Timeout = 0 // ctx has it
+	resp, err := patient.Do(req)
+	if err != nil {
+		return exitNotReady, r, fmt.Errorf("no daemon answers on %s: %w", c.socket, err)
+	}
+	defer resp.Body.Close()
+	code, ok := handoffExits[resp.StatusCode]
+	if !ok {
+		code = exitFailed
+	}
+	if err := json.NewDecoder(resp.Body).Decode(&r); err != nil {
+		return exitFailed, r, fmt.Errorf("handoff: %s: %w", resp.Status, err)
+	}
+	if r.Error != "" {
+		return code, r, fmt.Errorf("handoff: %s", r.Error)
+	}
+	return code, r, nil
+}
+
+// serveHandoff answers when the other node is writable, or when nothing has
+// changed; a client that hangs up calls off what can be called off.
+func (d *daemon) serveHandoff(w http.ResponseWriter, r *http.Request) {
+	q := handoffBody{Timeout: handoffTimeout.String()}
+	err := json.NewDecoder(r.Body).Decode(&q)
+	timeout, err2 := time.ParseDuration(q.Timeout)
+	if err = errors.Join(err, err2); err != nil || timeout <= 0 {
+		replyHandoff(w, http.StatusBadRequest, handoffReply{Error: fmt.Sprintf(`want a JSON body like {"to":"n2","timeout":"10s"}: %v`, err)})
+		return
+	}
+	// The server's limit is for the reading of the request; passed, it would end
+	// the request's context.
+	_ = http.NewResponseController(w).SetReadDeadline(time.Time{})
+	ctx, cancel := context.WithTimeout(r.Context(), timeout)
+	defer cancel()
+	res, err := d.node.Handoff(ctx, q.To)
+	reply := handoffReply{HandoffResult: res}
+	status := http.StatusOK
+	if err != nil {
+		reply.Error, status = err.Error(), http.StatusInternalServerError
+	}
+	switch {
+	case errors.Is(err, quorum.ErrUnsafe):
+		status = http.StatusConflict
+	case errors.Is(err, quorum.ErrLate):
+		status = http.StatusGatewayTimeout
+	}
+	replyHandoff(w, status, reply)
+}
+
+func replyHandoff(w http.ResponseWriter, status int, r handoffReply) {
+	w.Header().Set("Content-Type", "application/json")
+	w.WriteHeader(status)
+	_ = json.NewEncoder(w).Encode(r)
+}
