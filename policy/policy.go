@@ -45,6 +45,8 @@ const (
 	ReasonIneligible  Reason = "out-of-step"  // leader, but not in step with the newest primary
 	ReasonConflict    Reason = "conflict"     // positions exclude each other: for the operator
 	ReasonShutdown    Reason = "shutdown"     // the daemon is stopping
+	ReasonLeaving     Reason = "leaving"      // the node is to be removed from the cluster
+	ReasonWitness     Reason = "witness"      // a voter without LiteFS and mount: there is nothing to write to
 	ReasonLowerAbsent Reason = "lower-absent" // LiteFS does not answer
 	ReasonUnhealthy   Reason = "unhealthy"    // a primary that gives way to a healthy node
 )
@@ -67,6 +69,7 @@ type Observation struct {
 	// Arriving: LiteFS has become primary by a lease of its own, and leadership
 	// is on its way here.
 	Arriving bool
+	Witness  bool // a voter without a LiteFS
 }
 
 // HasQuorum reports whether the lease is valid.
@@ -80,12 +83,12 @@ func (o Observation) Elected() bool { return o.RaftLeader || o.Role == RolePrima
 // DetectStaleLeadership reports elected and not quorum. Before anything is
 // known a node is fenced but not stale: it pages nobody.
 func (o Observation) DetectStaleLeadership() bool {
-	return o.Started && o.Elected() && !o.HasQuorum() && !o.Arriving
+	return o.Started && o.Elected() && !o.HasQuorum() && !o.Arriving && !o.Witness
 }
 
 // CanCommitWrites reports elected and quorum, the analysis's question. Whether
 // this node's gate is open is the stricter Verdict.Admit.
-func (o Observation) CanCommitWrites() bool { return o.Elected() && o.HasQuorum() }
+func (o Observation) CanCommitWrites() bool { return o.Elected() && o.HasQuorum() && !o.Witness }
 
 // Verdict is what follows from an observation.
 type Verdict struct {
@@ -102,6 +105,8 @@ func Decide(o Observation) Verdict {
 	switch {
 	case o.Stopping:
 		v.Reason = ReasonShutdown
+	case o.Witness:
+		v.Reason = ReasonWitness
 	case o.ManualFence:
 		v.Reason = ReasonManual
 	case o.BlockedFile:

@@ -23,15 +23,6 @@ func newTLSCluster(t *testing.T) (*testCluster, *testCA, map[string]*TLS) {
 	return c, ca, secure
 }
 
-func (c *testCluster) others(w *testNode) (out []*testNode) {
-	for _, name := range []string{"n1", "n2", "n3"} {
-		if n := c.nodes[name]; n != nil && n != w {
-			out = append(out, n)
-		}
-	}
-	return out
-}
-
 func peerOf(n *testNode, name string) PeerStatus {
 	s := n.Status(context.Background())
 	return s.Peers[slices.IndexFunc(s.Peers, func(p PeerStatus) bool { return p.Node == name })]
