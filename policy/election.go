@@ -61,7 +61,9 @@ func (r Report) InStep(l Lineage) bool {
 	if l.Open.IsZero() || r.Marker == l.Open {
 		return true
 	}
-	return r.Positions.Equal(l.Held) || r.Positions.Equal(l.Opened)
+	// No data equals no data: after an Open of an empty primary, whatever it has
+	// written since, a wiped node would pass for one that is in step.
+	return r.Positions.Sum() != 0 && (r.Positions.Equal(l.Held) || r.Positions.Equal(l.Opened))
 }
 
 // Qualifies reports whether r's node may become primary: eligible, in step

@@ -37,6 +37,12 @@ func TestElect(t *testing.T) {
 		"a wiped node never becomes an empty primary": {l, []Report{
 			node("a", Positions{}, OpenRef{}),
 		}, ElectionResult{}},
+		"nor after an Open of a primary without data, which has written since": {Lineage{Open: open7, Held: Positions{}, Opened: Positions{}}, []Report{
+			node("a", Positions{}, OpenRef{}), node("b", Positions{"db": {}}, OpenRef{}),
+		}, ElectionResult{}},
+		"an empty node that follows that primary may": {Lineage{Open: open7}, []Report{
+			node("a", Positions{}, open7),
+		}, ElectionResult{Winner: "a"}},
 		"the same index of another cluster's log": {l, []Report{
 			node("a", at(5, 54), OpenRef{Index: 7, ID: "other"}),
 		}, ElectionResult{}},

@@ -46,6 +46,8 @@ const (
 	ReasonConflict    Reason = "conflict"     // positions exclude each other: for the operator
 	ReasonHandoff     Reason = "handoff"      // the role is being handed to another node
 	ReasonShutdown    Reason = "shutdown"     // the daemon is stopping
+	ReasonLeaving     Reason = "leaving"      // the node is to be removed from the cluster
+	ReasonWitness     Reason = "witness"      // a voter without LiteFS and mount: there is nothing to write to
 	ReasonLowerAbsent Reason = "lower-absent" // LiteFS does not answer
 	ReasonUnhealthy   Reason = "unhealthy"    // a primary that gives way to a healthy node
 )
@@ -69,6 +71,7 @@ type Observation struct {
 	// is on its way here.
 	Arriving bool
 	Handoff  bool // the gate is shut for a planned change of the primary
+	Witness  bool // a voter without a LiteFS
 }
 
 // HasQuorum reports whether the lease is valid.
@@ -82,12 +85,12 @@ func (o Observation) Elected() bool { return o.RaftLeader || o.Role == RolePrima
 // DetectStaleLeadership reports elected and not quorum. Before anything is
 // known a node is fenced but not stale: it pages nobody.
 func (o Observation) DetectStaleLeadership() bool {
-	return o.Started && o.Elected() && !o.HasQuorum() && !o.Arriving
+	return o.Started && o.Elected() && !o.HasQuorum() && !o.Arriving && !o.Witness
 }
 
 // CanCommitWrites reports elected and quorum, the analysis's question. Whether
 // this node's gate is open is the stricter Verdict.Admit.
-func (o Observation) CanCommitWrites() bool { return o.Elected() && o.HasQuorum() }
+func (o Observation) CanCommitWrites() bool { return o.Elected() && o.HasQuorum() && !o.Witness }
 
 // Verdict is what follows from an observation.
 type Verdict struct {
@@ -104,6 +107,8 @@ func Decide(o Observation) Verdict {
 	switch {
 	case o.Stopping:
 		v.Reason = ReasonShutdown
+	case o.Witness:
+		v.Reason = ReasonWitness
 	case o.ManualFence:
 		v.Reason = ReasonManual
 	case o.BlockedFile:

@@ -42,7 +42,7 @@ func drawObservation(t *rapid.T) Observation {
 		Leader:     rapid.SampledFrom([]string{"", "n1", "n2"}).Draw(t, "name"),
 		Role:       rapid.SampledFrom([]Role{RoleUnknown, RolePrimary, RoleReplica}).Draw(t, "role"),
 		LeaseValid: b("lease"), Opened: b("opened"), Ineligible: b("ineligible"), Conflict: b("conflict"),
-		ManualFence: b("manual"), BlockedFile: b("blocked"), Stopping: b("stopping"), Handoff: b("handoff"),
+		ManualFence: b("manual"), BlockedFile: b("blocked"), Stopping: b("stopping"), Handoff: b("handoff"), Witness: b("witness"),
 	}
 }
 
@@ -52,14 +52,23 @@ func TestDecideAdmitsInOneCaseOnly(t *testing.T) {
 		o := drawObservation(t)
 		v := Decide(o)
 		want := o.Started && o.RaftLeader && o.Role == RolePrimary && o.LeaseValid && o.Opened &&
-			!o.Conflict && !o.ManualFence && !o.BlockedFile && !o.Stopping && !o.Handoff
+			!o.Conflict && !o.ManualFence && !o.BlockedFile && !o.Stopping && !o.Handoff && !o.Witness
 		require.Equal(t, want, v.Admit)
 		require.Equal(t, v.Admit, v.Reason == ReasonNone, "a refusal has a reason, an admission none")
-		require.Equal(t, o.Started && (o.RaftLeader || o.Role == RolePrimary) && !o.LeaseValid, v.Stale)
+		require.Equal(t, o.Started && (o.RaftLeader || o.Role == RolePrimary) && !o.LeaseValid && !o.Witness, v.Stale)
 		if v.Admit {
 			require.True(t, o.CanCommitWrites())
 		}
 	})
+}
+
+// A witness that leads is neither stale nor able to commit: it has no writes.
+func TestWitnessHasNoWrites(t *testing.T) {
+	o := Observation{Node: "w", Leader: "w", Started: true, RaftLeader: true, Witness: true}
+	for _, o.LeaseValid = range []bool{false, true} {
+		require.Equal(t, ReasonWitness, Decide(o).Reason)
+		require.False(t, o.CanCommitWrites() || o.DetectStaleLeadership() || Decide(o).Stale)
+	}
 }
 
 func TestZeroObservationIsFencedAndPagesNobody(t *testing.T) {

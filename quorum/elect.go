@@ -103,18 +103,6 @@ func (n *Node) noteResult(res policy.ElectionResult, term uint64, reports []poli
 	}
 }
 
-// dataVoters counts the voters that have a LiteFS, as far as they reported.
-func (n *Node) dataVoters(reports []policy.Report) int {
-	ids, _ := n.voters()
-	voters := len(ids)
-	for _, r := range reports {
-		if !r.HasLiteFS {
-			voters--
-		}
-	}
-	return voters
-}
-
 type answer struct {
 	id     raft.ServerID
 	report policy.Report
@@ -199,7 +187,7 @@ func (n *Node) ownReport(ctx context.Context) (policy.Report, error) {
 		return r, err
 	}
 	n.mu.Lock()
-	r.Eligible = !n.fence.On && !n.closing.Load()
+	r.Eligible = !n.fence.On && !n.closing.Load() && !n.leaving.Load()
 	r.Cold = !n.warm
 	n.mu.Unlock()
 	r.Health = n.health.get().Health

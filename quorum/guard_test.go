@@ -85,7 +85,7 @@ func TestDiskGoneWhenATermIsToBeSaved(t *testing.T) {
 	require.NoError(t, victim.store.bolt.Close())
 	id := victim.raftID()
 	var resp raft.RequestVoteResponse
-	err := askPort(t, func(tr *raft.NetworkTransport) error {
+	err := askPort(t, w.clusterID(), func(tr *raft.NetworkTransport) error {
 		return tr.RequestVote(id, raft.ServerAddress(c.addrs[victim.name]), &raft.RequestVoteRequest{
 			RPCHeader: headerOf("x", tr), Term: 99, LeadershipTransfer: true,
 		}, &resp)

@@ -176,6 +176,8 @@ func (n *Node) unfit(s raft.Server, st PeerState) error {
 	case err != nil:
 	case st.RaftID != string(s.ID):
 		err = fmt.Errorf("%s answers as %s: its data directory was replaced", s.ID, st.RaftID)
+	case st.Witness:
+		err = fmt.Errorf("%s is a witness: it has no LiteFS", st.Name)
 	case st.Reason == policy.ReasonManual || st.Reason == policy.ReasonCommand:
 		err = fmt.Errorf("%s is fenced (%s); lift it with `litefence unfence` there", st.Name, st.Reason)
 	case st.Health.Health == policy.Unhealthy:

@@ -173,6 +173,8 @@ func (n *Node) endReason(ctx context.Context, g *grant) policy.Reason {
 			return policy.ReasonCommand
 		}
 		return policy.ReasonManual
+	case n.leaving.Load() && n.heirLocked():
+		return policy.ReasonLeaving
 	case g.hasLeft:
 		return policy.ReasonNoRole
 	case !ok || now > until+int64(lapseGrace):

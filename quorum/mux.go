@@ -11,6 +11,7 @@ import (
 	"slices"
 	"strings"
 	"sync"
+	"sync/atomic"
 	"time"
 
 	"github.com/hashicorp/raft"
@@ -31,6 +32,11 @@ const (
 	lingerTimeout = 200 * time.Millisecond
 	maxLinger     = 64 << 10
 )
+
+// Raft's connections name the dialler's cluster after the protocol byte. Raft
+// itself would follow any leader of a higher term, and two clusters meet where
+// an address is misspelt or used again.
+var errForeign = errors.New("raft connection of another cluster refused")
 
 // Secure turns a plain connection into one whose peer is known: one that is
 // Named. Insecure is used where the cluster runs without TLS.
@@ -61,6 +67,8 @@ type mux struct {
 	stop       chan struct{}
 	once       sync.Once
 	wg         sync.WaitGroup
+
+	cluster atomic.Pointer[string] // id of this node's cluster; nil = none yet
 
 	mu    sync.Mutex
 	conns map[net.Conn]struct{} // accepted and not closed yet
@@ -135,9 +143,11 @@ func (t *trackedConn) Close() error {
 func (m *mux) sort(raw net.Conn) {
 	c, proto, err := m.preamble(raw)
 	if err != nil {
-		var r refusedName
-		errors.As(err, &r)
-		m.refused.note(hostOf(raw.RemoteAddr()), r.name, err)
+		if !errors.Is(err, errNotAdmitted) { // members try an empty node all the time
+			var r refusedName
+			errors.As(err, &r)
+			m.refused.note(hostOf(raw.RemoteAddr()), r.name, err)
+		}
 		hangUp(raw)
 		return
 	}
@@ -189,6 +199,11 @@ func (m *mux) preamble(raw net.Conn) (net.Conn, byte, error) {
 	default:
 		return nil, 0, fmt.Errorf("unknown protocol byte %#x", b[0])
 	}
+	if b[0] == protoRaft {
+		if err := m.checkCluster(c); err != nil {
+			return nil, 0, err
+		}
+	}
 	return c, b[0], raw.SetDeadline(time.Time{})
 }
 
@@ -220,7 +235,7 @@ func (m *mux) dial(ctx context.Context, addr string, proto byte) (net.Conn, erro
 	}
 	c, err := m.secure.Client(ctx, raw, meant(ctx, m.who, addr))
 	if err == nil {
-		_, err = c.Write([]byte{proto})
+		err = m.hello(c, proto)
 	}
 	if err != nil {
 		raw.Close()

@@ -6,6 +6,7 @@ import (
 	"log/slog"
 	"net"
 	"net/http"
+	"slices"
 	"sync"
 	"sync/atomic"
 	"time"
@@ -48,7 +49,7 @@ type Config struct {
 	ReaderGrace      time.Duration // how long a read transaction may hold up a change of role
 
 	Secure Secure
-	LiteFS LocalLiteFS // nil: a voter without data
+	LiteFS LocalLiteFS // nil: a witness, a voter without data, gate and fence
 	// Roles, where set, says that LiteFS elects by a lease of its own, static or
 	// Consul's: leadership follows its primary, and it is asked for nothing.
 	Roles RoleSource
@@ -110,6 +111,7 @@ type Node struct {
 	joined   atomic.Bool // this node holds a raft configuration or was shown one with its ID
 	closing  atomic.Bool // no role is taken any more
 	closed   atomic.Bool
+	leaving  atomic.Bool // leadership is to be handed on, as this node is to be removed
 
 	mu         sync.Mutex
 	followed   leadership // as last seen
@@ -143,6 +145,9 @@ type Node struct {
 	handing     *handover     // a planned change of the primary; nil = none
 	wantRound   chan struct{} // somebody waits for answers to heartbeats yet to be sent
 
+	membership string     // what its operator should know of this node's part; "" = nothing
+	changing   sync.Mutex // one change of the members at a time
+
 	markMu    sync.Mutex // orders the writers of the in-step marker
 	recording sync.Mutex // one record at a time
 
@@ -161,6 +166,9 @@ func Open(cfg Config) (*Node, error) {
 	}
 	if cfg.RenewWithin == nil {
 		cfg.RenewWithin = func() time.Duration { return time.Second }
+	}
+	if cfg.LiteFS == nil {
+		cfg.Gate, cfg.Fence = noGate{}, func(context.Context) error { return nil }
 	}
 	n := &Node{
 		cfg: cfg, log: cfg.Log.With("component", "quorum"), clock: cfg.Clock,
@@ -192,6 +200,9 @@ func Open(cfg Config) (*Node, error) {
 	if n.mux, err = listen(cfg.Listen, addr, cfg.Secure, n, n.log); err != nil {
 		n.store.close()
 		return nil, err
+	}
+	if n.store.cluster != "" {
+		n.mux.cluster.Store(&n.store.cluster)
 	}
 	n.peers = newPeerClient(n.mux)
 	return n, nil
@@ -262,6 +273,7 @@ func (n *Node) raftConfig() *raft.Config {
 	c.NotifyCh = n.notify // read by reign at all times: raft blocks on it
 	c.Logger = bridge(n.log, "raft")
 	c.NoLegacyTelemetry = true
+	c.ShutdownOnRemove = false // a removed node goes on, fenced, and says why
 	return c
 }
 
@@ -279,7 +291,8 @@ func (n *Node) Addr() net.Addr { return n.mux.ln.Addr() }
 // start: a peer with other timings, or a disk that fails (ErrDisk).
 func (n *Node) Fatal() <-chan error { return n.fatal }
 
-// servers returns raft's latest configuration.
+// servers returns raft's latest configuration. It is a copy: raft hands out the
+// very slice that it works with.
 func (n *Node) servers() []raft.Server {
 	r := n.live.Load()
 	if r == nil {
@@ -289,7 +302,7 @@ func (n *Node) servers() []raft.Server {
 	if f.Error() != nil {
 		return nil
 	}
-	return f.Configuration().Servers
+	return slices.Clone(f.Configuration().Servers)
 }
 
 func (n *Node) voters() (ids []raft.ServerID, self bool) {

@@ -120,6 +120,7 @@ func TestShutdownHandsOnWithoutWaiting(t *testing.T) {
 	c := newCluster(t, 3, nil)
 	old := c.writer()
 	name := old.name
+	c.inStep(old)
 	c.stop(name)
 	next := c.writer(name)
 	require.NotEqual(t, name, next.name)

@@ -22,6 +22,11 @@ import (
 // databases, but no more.
 const maxPeerBody = 16 << 20
 
+// peerProtocol is the version of what nodes say to each other over the one port:
+// PeerState, reports, notes, records. Nodes of different ones do not share a
+// lease.
+const peerProtocol = 1
+
 // PeerState is what a node tells the others of itself.
 type PeerState struct {
 	Name      string            `json:"name"`
@@ -37,9 +42,14 @@ type PeerState struct {
 	Reason    policy.Reason     `json:"reason"`
 	Positions policy.Positions  `json:"positions"`
 	Marker    policy.OpenRef    `json:"marker"`
-	Addresses map[string]string `json:"addresses"`
+	Addresses map[string]string `json:"addresses"`       // its quorum.peers
 	Mode      string            `json:"mode"`            // serve, follow
 	Claim     *policy.Claim     `json:"claim,omitempty"` // follow: the local LiteFS is primary
+	Protocol  int               `json:"protocol"`
+	Cluster   string            `json:"cluster"` // "" = it belongs to none yet
+	Witness   bool              `json:"witness"` // a voter without a LiteFS
+	Voters    uint64            `json:"voters"`  // index of its newest committed configuration
+	Applied   uint64            `json:"applied"` // of raft's log
 
 	Health policy.HealthStatus `json:"health"`
 }
@@ -64,6 +74,7 @@ func (n *Node) serveHTTP() {
 	m.HandleFunc("POST /peer/accept", handle(n.serveAccept))
 	m.HandleFunc("POST /peer/history", handle(n.serveHistory))
 	m.HandleFunc("POST /peer/handoff", handle(n.serveHandoff))
+	m.HandleFunc("POST /peer/members", handle(n.serveMembers))
 	if n.relay != nil {
 		m.Handle("/relay/", n.relay)
 	}

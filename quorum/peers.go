@@ -4,7 +4,6 @@ import (
 	"context"
 	"fmt"
 	"slices"
-	"sort"
 	"sync"
 	"time"
 
@@ -45,6 +44,7 @@ func (n *Node) watchPeers() {
 		if !n.joined.Load() {
 			n.tryJoin()
 		}
+		n.noteMembership()
 		every := peersEvery
 		if !n.joined.Load() {
 			every = emptyEvery
@@ -106,6 +106,10 @@ func (n *Node) mismatch(name, addr string, s PeerState) error {
 	switch {
 	case s.Name != name:
 		return fmt.Errorf("quorum.peers: %s at %s says it is %q; correct the name or the address", name, addr, s.Name)
+	case s.Protocol != peerProtocol:
+		return fmt.Errorf("%s runs version %s (protocol %d), this node %s (protocol %d); run the same version on all nodes", name, s.Version, s.Protocol, n.cfg.Version, peerProtocol)
+	case s.Cluster != "" && n.clusterID() != "" && s.Cluster != n.clusterID():
+		return fmt.Errorf("%s at %s belongs to another cluster (%s, this node to %s); correct the address, or move the data-dir of the node that is wrong away", name, addr, s.Cluster, n.clusterID())
 	case s.Heartbeat != n.cfg.HeartbeatTimeout:
 		return fmt.Errorf("quorum.heartbeat-timeout: %s here, %s on %s; make them equal on all nodes", n.cfg.HeartbeatTimeout, s.Heartbeat, name)
 	case s.Lease != n.cfg.Lease:
@@ -126,70 +130,13 @@ func (n *Node) CheckPeers() error {
 	}
 }
 
-// tryJoin brings an empty node into the cluster: by bootstrapping, where it is
-// the first by name and every configured node has said that it is empty, or by
-// learning that its ID is in a peer's configuration.
-func (n *Node) tryJoin() {
-	if len(n.servers()) > 0 {
-		n.joined.Store(true)
-		return
-	}
-	states, all := n.allStates()
-	for _, s := range states {
-		if slices.Contains(s.Members, string(n.raftID())) {
-			n.log.Info("admitted to the cluster", "by", s.Name, "raft_id", n.raftID())
-			n.joined.Store(true)
-			return
-		}
-	}
-	if !all {
-		return
-	}
-	for _, s := range states {
-		if !s.Empty || s.Name < n.cfg.Name {
-			return
-		}
-	}
-	n.bootstrap(states)
-}
-
-func (n *Node) allStates() (states []PeerState, all bool) {
-	n.mu.Lock()
-	defer n.mu.Unlock()
-	all = true
-	for name := range n.cfg.Peers {
-		if name == n.cfg.Name {
-			continue
-		}
-		rec := n.peerStates[name]
-		if rec.err != nil || time.Since(rec.at) > 2*peerTimeout {
-			all = false
-			continue
-		}
-		states = append(states, rec.state)
-	}
-	return states, all
-}
-
-func (n *Node) bootstrap(states []PeerState) {
-	servers := []raft.Server{{ID: n.raftID(), Address: raft.ServerAddress(n.cfg.Advertise)}}
-	for _, s := range states {
-		servers = append(servers, raft.Server{ID: raft.ServerID(s.RaftID), Address: raft.ServerAddress(n.cfg.Peers[s.Name])})
-	}
-	sort.Slice(servers, func(i, j int) bool { return servers[i].ID < servers[j].ID })
-	if err := n.raft.BootstrapCluster(raft.Configuration{Servers: servers}).Error(); err != nil {
-		n.log.Error("bootstrap failed", "err", err)
-		return
-	}
-	n.log.Info("cluster bootstrapped", "servers", len(servers))
-	n.joined.Store(true)
-}
-
 // peerState is what this node tells the others.
 func (n *Node) peerState(ctx context.Context) PeerState {
 	s := PeerState{
 		Name: n.cfg.Name, RaftID: string(n.raftID()), Version: n.cfg.Version,
 		Heartbeat: n.cfg.HeartbeatTimeout, Lease: n.cfg.Lease,
+		Protocol: peerProtocol, Cluster: n.clusterID(), Addresses: n.cfg.Peers,
+		Witness: n.cfg.LiteFS == nil, Voters: n.fsm.state().Voters, Applied: n.raft.AppliedIndex(),
 		Health: n.health.get(),
 	}
 	for _, m := range n.servers() {
@@ -214,7 +161,7 @@ func (n *Node) peerState(ctx context.Context) PeerState {
 	return s
 }
 
-// markedPositions returns the positions of the other nodes that are marked as
+// markedPositions returns the positions of the other voters that are marked as
 // following ref.
 func (n *Node) markedPositions(ref policy.OpenRef) []policy.Positions {
 	n.mu.Lock()

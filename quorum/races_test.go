@@ -152,23 +152,26 @@ func askFrom(t *testing.T) *raft.NetworkTransport {
 	return tr
 }
 
-// askPort asks over a port that carries more than raft.
-func askPort(t *testing.T, ask func(*raft.NetworkTransport) error) error {
+// askPort asks over a port that carries more than raft, as a node of cluster.
+func askPort(t *testing.T, cluster string, ask func(*raft.NetworkTransport) error) error {
 	l, err := net.Listen("tcp", "127.0.0.1:0")
 	require.NoError(t, err)
 	tr := raft.NewNetworkTransportWithConfig(&raft.NetworkTransportConfig{
-		Stream: portStream{l}, MaxPool: 1, Timeout: 5 * time.Second, Logger: hclog.NewNullLogger(),
+		Stream: portStream{l, cluster}, MaxPool: 1, Timeout: 5 * time.Second, Logger: hclog.NewNullLogger(),
 	})
 	defer tr.Close()
 	return ask(tr)
 }
 
-type portStream struct{ net.Listener }
+type portStream struct {
+	net.Listener
+	cluster string
+}
 
-func (portStream) Dial(addr raft.ServerAddress, timeout time.Duration) (net.Conn, error) {
+func (p portStream) Dial(addr raft.ServerAddress, timeout time.Duration) (net.Conn, error) {
 	c, err := net.DialTimeout("tcp", string(addr), timeout)
 	if err == nil {
-		_, err = c.Write([]byte{protoRaft})
+		_, err = c.Write(append([]byte{protoRaft}, p.cluster...))
 	}
 	return c, err
 }

@@ -27,6 +27,7 @@ type Status struct {
 	Node              string              `json:"node"`
 	Mode              string              `json:"mode"` // serve, follow
 	RaftID            string              `json:"raft_id"`
+	Address           string              `json:"address"`
 	Version           string              `json:"version"`
 	Term              uint64              `json:"term"`
 	Leader            string              `json:"leader"`
@@ -54,6 +55,12 @@ type Status struct {
 	Expires *time.Time `json:"certificate_expires,omitempty"`
 	// FollowerOfLeader: a majority is known to this node through its leader.
 	FollowsLeader bool `json:"follows_leader"`
+	// Cluster is the id of the cluster that this node belongs to, "" for none.
+	Cluster string `json:"cluster"`
+	// Member is this node's part in it: voter, nonvoter, or none.
+	Member     string `json:"member"`
+	Witness    bool   `json:"witness"`              // a voter without a LiteFS
+	Membership string `json:"membership,omitempty"` // what is wrong with its part, and the mend
 
 	HealthStatus policy.Health `json:"health_status"`
 	Health       HealthView    `json:"health"`
@@ -71,6 +78,11 @@ type PeerStatus struct {
 	Positions policy.Positions `json:"positions,omitempty"`
 	InStep    bool             `json:"in_step"`
 	Lag       int64            `json:"lag"` // transactions behind this node
+	// RaftID is the one under which it answers; "" where it has never answered.
+	RaftID     string `json:"raft_id"`
+	Member     string `json:"member"` // voter, nonvoter, none
+	Witness    bool   `json:"witness"`
+	Membership string `json:"membership,omitempty"` // what is wrong with its part, and the mend
 
 	HealthStatus policy.Health `json:"health_status,omitempty"` // "" = it never answered
 	Health       HealthView    `json:"health"`
@@ -98,6 +110,7 @@ func (n *Node) observeLocked() policy.Observation {
 		Stopping:    n.closing.Load(),
 		Arriving:    n.arrivingLocked(),
 		Handoff:     n.handing != nil && !n.handing.shut.IsZero() && (n.grant == nil || n.handing.of(n.grant)),
+		Witness:     n.cfg.LiteFS == nil,
 	}
 	n.started = n.started || o.Leader != "" || n.reigning != 0
 	o.Started = n.started
@@ -259,7 +272,7 @@ func (n *Node) Status(ctx context.Context) Status {
 	v := policy.Decide(o)
 	fs := n.fenceStateLocked(st)
 	s := Status{
-		Node: n.cfg.Name, Mode: n.mode(), RaftID: string(n.raftID()), Version: n.cfg.Version,
+		Node: n.cfg.Name, Mode: n.mode(), RaftID: string(n.raftID()), Address: n.cfg.Advertise, Version: n.cfg.Version,
 		Term: o.Term, Leader: o.Leader, IsLeader: o.RaftLeader, Role: o.Role.String(),
 		Fenced: !v.Admit, Reason: v.Reason, Since: n.since, Writable: v.Admit,
 		HasQuorum: o.HasQuorum(), CanCommitWrites: o.CanCommitWrites(),
@@ -268,6 +281,8 @@ func (n *Node) Status(ctx context.Context) Status {
 		FollowsLeader:     o.Leader != "" && !o.RaftLeader,
 		LastHeartbeatFrom: map[string]*float64{},
 		Peers:             []PeerStatus{},
+		Cluster:           n.clusterID(), Member: n.suffrage(n.raftID()), Witness: n.cfg.LiteFS == nil,
+		Membership: n.membership,
 	}
 	s.Refused = n.mux.refused.list()
 	s.Expires = expires
@@ -276,7 +291,7 @@ func (n *Node) Status(ctx context.Context) Status {
 	if n.fence.On {
 		s.FenceReason = n.fence.Reason
 	}
-	if until, ok := n.lease.until(n.reigning); ok {
+	if until, ok := n.lease.until(n.reigning); ok && !s.Witness {
 		s.LeaseLeftMS = min(n.cfg.Lease.Milliseconds(), max(0, (until-n.clock.Boot())/int64(time.Millisecond)))
 	}
 	for name, addr := range addrs {
@@ -287,7 +302,7 @@ func (n *Node) Status(ctx context.Context) Status {
 			s.LastHeartbeatFrom[name] = &sec
 		}
 	}
-	sortPeers(s.Peers)
+	SortPeers(s.Peers)
 	return s
 }
 
@@ -298,7 +313,9 @@ func (n *Node) peerStatus(name, addr string, st state, own policy.Positions) Pee
 		Fenced: rec.state.Fenced, Reason: rec.state.Reason, Positions: rec.state.Positions,
 		InStep: n.inStep(st, rec.state.Marker, rec.state.Positions),
 		Lag:    int64(own.Sum()) - int64(rec.state.Positions.Sum()),
+		RaftID: rec.state.RaftID, Witness: rec.state.Witness,
 	}
+	p.Member, p.Membership = n.peerMembership(name, addr, rec)
 	p.HealthStatus, p.Health = rec.state.Health.Health, viewHealth(rec.state.Health)
 	if rec.err != nil {
 		p.Error = rec.err.Error()
@@ -309,6 +326,7 @@ func (n *Node) peerStatus(name, addr string, st state, own policy.Positions) Pee
 	return p
 }
 
-func sortPeers(p []PeerStatus) {
+// SortPeers sorts by name.
+func SortPeers(p []PeerStatus) {
 	sort.Slice(p, func(i, j int) bool { return p[i].Node < p[j].Node })
 }

@@ -50,6 +50,7 @@ type store struct {
 	bolt      *boltdb.BoltStore
 	snapshots raft.SnapshotStore
 	id        identity
+	cluster   string // id of the cluster that this node belongs to; "" = none yet
 	fence     manualFence
 	lock      *os.File // the directory: one daemon at a time
 }
@@ -116,6 +117,9 @@ func (s *store) open(dir, name string, log *slog.Logger) (err error) {
 	}
 	if s.snapshots, err = raft.NewFileSnapshotStoreWithLogger(dir, snapshotsKept, bridge(log, "raft-snapshot")); err != nil {
 		return diskError(fmt.Errorf("%s: %w", snaps, err))
+	}
+	if err := s.loadCluster(); err != nil {
+		return fmt.Errorf("%s: %w", path, err)
 	}
 	return nil
 }

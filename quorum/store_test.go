@@ -69,10 +69,14 @@ func TestEmptyNodeHasNoVote(t *testing.T) {
 	require.NotEqual(t, old, again.raftID())
 	target := raft.ServerAddress(c.addrs[victim])
 	var vote raft.RequestVoteResponse
-	err := askPort(t, func(tr *raft.NetworkTransport) error {
-		return tr.RequestVote(again.raftID(), target, &raft.RequestVoteRequest{RPCHeader: headerOf("x", tr), Term: 99}, &vote)
-	})
-	require.ErrorContains(t, err, "not admitted")
+	ask := func() error {
+		return askPort(t, w.clusterID(), func(tr *raft.NetworkTransport) error {
+			return tr.RequestVote(again.raftID(), target, &raft.RequestVoteRequest{RPCHeader: headerOf("x", tr), Term: 99}, &vote)
+		})
+	}
+	require.Error(t, ask(), "without a cluster it takes no connection")
+	require.NoError(t, again.setCluster(w.clusterID()))
+	require.ErrorContains(t, ask(), "not admitted", "nor a message before it is admitted")
 	require.False(t, vote.Granted)
 	require.False(t, again.joined.Load())
 	require.Empty(t, again.servers())

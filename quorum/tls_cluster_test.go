@@ -23,15 +23,6 @@ func newTLSCluster(t *testing.T) (*testCluster, *testCA, map[string]*TLS) {
 	return c, ca, secure
 }
 
-func (c *testCluster) others(w *testNode) (out []*testNode) {
-	for _, name := range []string{"n1", "n2", "n3"} {
-		if n := c.nodes[name]; n != nil && n != w {
-			out = append(out, n)
-		}
-	}
-	return out
-}
-
 func peerOf(n *testNode, name string) PeerStatus {
 	s := n.Status(context.Background())
 	return s.Peers[slices.IndexFunc(s.Peers, func(p PeerStatus) bool { return p.Node == name })]
@@ -97,10 +88,10 @@ func certOf(t *testing.T, addr string, own TLSFiles) string {
 	return c.ConnectionState().PeerCertificates[0].SerialNumber.String()
 }
 
-// askAs asks at a node's raft port with the certificate of a node.
-func askAs(t *testing.T, as Secure, to names, ask func(*raft.NetworkTransport) error) error {
+// askAs asks at a node's raft port with the certificate of a node of cluster.
+func askAs(t *testing.T, cluster string, as Secure, to names, ask func(*raft.NetworkTransport) error) error {
 	m := &mux{secure: as, who: to, stop: make(chan struct{}), addr: &net.TCPAddr{IP: net.IPv4(127, 0, 0, 1)}}
-	l := m.protocol(make(chan net.Conn))
+	l := inCluster(m, cluster).protocol(make(chan net.Conn))
 	tr := raft.NewNetworkTransportWithConfig(&raft.NetworkTransportConfig{Stream: l, MaxPool: 1, MaxRPCsInFlight: 1, Timeout: 2 * time.Second, Logger: hclog.NewNullLogger()})
 	defer tr.CloseStreams()
 	defer tr.Close()
@@ -119,7 +110,7 @@ func TestNobodySpeaksInAnothersName(t *testing.T) {
 	before := w.raft.CurrentTerm()
 
 	vote := func(id raft.ServerID, resp *raft.RequestVoteResponse) error {
-		return askAs(t, as, to, func(tr *raft.NetworkTransport) error {
+		return askAs(t, w.clusterID(), as, to, func(tr *raft.NetworkTransport) error {
 			return tr.RequestVote(w.raftID(), target, &raft.RequestVoteRequest{
 				RPCHeader: headerOf(string(id), tr), Term: before + 50, LastLogIndex: 1 << 40, LastLogTerm: before, LeadershipTransfer: true,
 			}, resp)

@@ -49,6 +49,12 @@ func openMux(t *testing.T, s Secure, who directory) *mux {
 	m, err := listen("127.0.0.1:0", nil, s, who, testLog("mux"))
 	require.NoError(t, err)
 	t.Cleanup(m.close)
+	return inCluster(m, "0123456789abcdef")
+}
+
+// inCluster makes m speak raft: only members of one cluster do.
+func inCluster(m *mux, id string) *mux {
+	m.cluster.Store(&id)
 	return m
 }
 
@@ -56,7 +62,7 @@ func openMux(t *testing.T, s Secure, who directory) *mux {
 // it answers one byte on connections that it has let in.
 func ask(t *testing.T, by Secure, at *mux, name string) error {
 	who := names{name: at.ln.Addr().String()}
-	from := &mux{secure: by, who: who}
+	from := inCluster(&mux{secure: by, who: who}, *at.cluster.Load())
 	ctx, cancel := context.WithTimeout(t.Context(), 5*time.Second)
 	defer cancel()
 	begun := time.Now()
@@ -289,7 +295,7 @@ func TestDialByMeaning(t *testing.T) {
 	ca := newTestCA(t, "ours")
 	m := openMux(t, ca.secure("n1"), names{"n2": ""})
 	go answerAll(m)
-	from := &mux{secure: ca.secure("n2"), who: names{}}
+	from := inCluster(&mux{secure: ca.secure("n2"), who: names{}}, *m.cluster.Load())
 	dial := func(ctx context.Context) error {
 		c, err := from.dial(ctx, m.ln.Addr().String(), protoRaft)
 		if err == nil {
@@ -323,8 +329,8 @@ func BenchmarkHandshake(b *testing.B) {
 			m, err := listen("127.0.0.1:0", nil, s[0], names{"n2": ""}, testLog("mux"))
 			require.NoError(b, err)
 			defer m.close()
-			go answerAll(m)
-			from := &mux{secure: s[1], who: names{"n1": m.ln.Addr().String()}}
+			go answerAll(inCluster(m, "0123456789abcdef"))
+			from := inCluster(&mux{secure: s[1], who: names{"n1": m.ln.Addr().String()}}, "0123456789abcdef")
 			for b.Loop() {
 				c, err := from.dial(b.Context(), m.ln.Addr().String(), protoRaft)
 				require.NoError(b, err)

@@ -47,7 +47,7 @@ func (d *daemon) status(ctx context.Context) statusReply {
 	}
 	d.withMount(func(f *fusefs.FS) { s.Mounted, s.Writes = true, f.Stats() })
 	s.Writable = s.Writable && d.gate.Admitting()
-	s.Ready = s.Mounted && (s.HasQuorum || s.FollowsLeader)
+	s.Ready = (s.Mounted || d.witness) && (s.HasQuorum || s.FollowsLeader)
 	return s
 }
 
@@ -60,11 +60,14 @@ func (d *daemon) serveAdmin() error {
 	ro.HandleFunc("GET /readyz", d.serveReady)
 	rw := http.NewServeMux()
 	rw.Handle("/", ro)
-	rw.HandleFunc("POST /v1/fence", d.serveFence)
-	rw.HandleFunc("POST /v1/accept-loss", d.serveAcceptLoss)
-	rw.HandleFunc("POST /v1/unfence", func(w http.ResponseWriter, _ *http.Request) {
-		answer(w, struct{}{}, d.node.SetFence(false, ""))
-	})
+	rw.HandleFunc("POST /v1/peers", d.servePeers)
+	if !d.witness {
+		rw.HandleFunc("POST /v1/fence", d.serveFence)
+		rw.HandleFunc("POST /v1/accept-loss", d.serveAcceptLoss)
+		rw.HandleFunc("POST /v1/unfence", func(w http.ResponseWriter, _ *http.Request) {
+			answer(w, struct{}{}, d.node.SetFence(false, ""))
+		})
+	}
 	rw.HandleFunc("POST /v1/health", d.serveHealth)
 	rw.HandleFunc("POST /v1/handoff", d.serveHandoff)
 	sock, err := listenSocket(d.cfg.Admin.Socket)

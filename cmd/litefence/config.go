@@ -19,6 +19,8 @@ type Config struct {
 	Policy PolicyConfig
 	Admin  AdminConfig
 	Log    LogConfig
+
+	data *configError // why a witness refuses this config; nil = it does not
 }
 
 // FenceConfig is the fenced mount.
@@ -115,6 +117,9 @@ func LoadConfig(path string) (*Config, error) {
 	if err != nil {
 		return nil, fmt.Errorf("config %s: %w", path, err)
 	}
+	if c.data == nil {
+		return c, nil // of a witness
+	}
 	if err := c.readLiteFSConfig(); err != nil {
 		return nil, fmt.Errorf("config %s: %w", path, err)
 	}
@@ -147,6 +152,7 @@ func parseConfig(data []byte, dir string) (*Config, error) {
 	if err := d.decode(data); err != nil {
 		return nil, err
 	}
+	d.noteData()
 	if c.Quorum.Advertise == "" {
 		c.Quorum.Advertise = c.Quorum.Listen
 	}

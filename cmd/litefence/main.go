@@ -30,10 +30,12 @@ type command struct {
 
 var commands = []command{
 	{"run", "the daemon: raft, lease endpoint, relay, fenced mount; then APP, if given after --", runMain},
+	{"witness", "a voter without LiteFS and mount: the third vote of a two-node cluster", witnessMain},
 	{"status", "this node and the cluster as it sees it", statusMain},
 	{"fence", "refuse writes on this node until unfence; a leader hands leadership on", fenceMain},
 	{"unfence", "lift a manual fence", unfenceMain},
 	{"handoff", "make another node primary, without a loss, or call it off", handoffMain},
+	{"peers", "the members, and their change: peers [add NODE ADDR | remove NODE]", peersMain},
 	{"wait", "wait until this node is ready, writable or fenced", waitMain},
 	{"ca", "certificates for the mutual TLS between nodes: ca init, ca issue NODE", caMain},
 	{"accept-loss", "let this node become primary although nobody in step with the last one can", acceptLossMain},

@@ -31,6 +31,9 @@ func runMain(args []string) int {
 		return code
 	}
 	cfg, err := LoadConfig(*path)
+	if err == nil && cfg.data == nil {
+		err = cfg.readLiteFSConfig() // a config of a witness names no LiteFS
+	}
 	if err != nil {
 		return fail(exitUsage, err)
 	}
@@ -68,12 +71,13 @@ type daemon struct {
 	gate     *fusefs.Gate
 	client   *litefs.Client
 	node     *quorum.Node
-	relay    *litefs.Relay
+	relay    *litefs.Relay // nil in a witness, as all of this but node
 	endpoint *litefs.Endpoint
 	fs       *fusefs.FS
 	mounted  atomic.Pointer[fusefs.FS] // fs, for callbacks
 	litefs   atomic.Pointer[child]
 	appChild *child
+	witness  bool
 	undo     []func(context.Context) // in order of creation; run in reverse
 }
 
@@ -98,10 +102,14 @@ func fatalError(err error) error {
 
 // run builds everything, waits for the end, and takes it down in reverse.
 func (d *daemon) run(ctx context.Context) (int, error) {
-	err := d.start(ctx)
+	start, wait := d.start, d.wait
+	if d.witness {
+		start, wait = d.startWitness, d.waitWitness
+	}
+	err := start(ctx)
 	code := exitDone
 	if err == nil {
-		code, err = d.wait(ctx)
+		code, err = wait(ctx)
 	}
 	d.stop()
 	var x exitError

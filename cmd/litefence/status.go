@@ -92,11 +92,17 @@ func showStatus(w io.Writer, s statusReply) {
 		row("fence", "%s", s.FenceReason)
 	}
 	row("state", "%s", s.State)
+	row("part", "%s", part(s.Member, s.Witness))
+	if s.Membership != "" {
+		row("membership", "%s", s.Membership)
+	}
 	if s.Mode == "follow" {
 		row("mode", "follow: LiteFS elects by its own lease")
 	}
 	row("health", "%s", showHealth(s.HealthStatus, s.Health))
-	row("mount", "%s over %s, mounted %t", s.Mount, s.Lower, s.Mounted)
+	if !s.Witness {
+		row("mount", "%s over %s, mounted %t", s.Mount, s.Lower, s.Mounted)
+	}
 	if !s.Enforce {
 		row("enforce", "false: observing only, nothing is refused")
 	}
@@ -105,6 +111,9 @@ func showStatus(w io.Writer, s statusReply) {
 	}
 	if s.Expires != nil {
 		row("certificate", "expires %s", s.Expires.Format(time.RFC3339))
+	}
+	if s.Role != "primary" && s.Open != 0 && !s.InStep && !s.Witness {
+		row("data", "not in step with the newest primary (open %d): this node cannot become primary before it has followed one", s.Open)
 	}
 	for _, db := range slices.Sorted(maps.Keys(s.Positions)) {
 		row("db "+db, "%s", s.Positions[db])
@@ -115,10 +124,15 @@ func showStatus(w io.Writer, s statusReply) {
 			heard = fmt.Sprintf("heard %.2f s ago", *age)
 		}
 		switch {
+		case p.Answers && p.Witness:
+			row("peer "+p.Node, "%s, %s, round trip %.1f ms, witness", p.Address, heard, p.RTTMS)
 		case p.Answers:
 			row("peer "+p.Node, "%s, %s, round trip %.1f ms, in step %t, behind by %d, %s", p.Address, heard, p.RTTMS, p.InStep, p.Lag, showHealth(p.HealthStatus, p.Health))
 		default:
 			row("peer "+p.Node, "%s, %s, does not answer: %s", p.Address, heard, p.Error)
+		}
+		if p.Membership != "" {
+			row("", "%s", p.Membership)
 		}
 	}
 	for _, r := range s.Refused {

@@ -21,6 +21,7 @@ import (
 // Options of a cluster. The zero value of a field is its default.
 type Options struct {
 	Nodes     int    // 3
+	Witnesses int    // how many of them, the last ones, are witnesses
 	Litefence string // binary; "" = no litefence may be started
 	LiteFS    string // binary
 	Heartbeat time.Duration
@@ -131,6 +132,9 @@ func (c *Cluster) Start() error {
 	}
 	return nil
 }
+
+// Data lists the nodes that are no witnesses.
+func (c *Cluster) Data() []*Node { return c.Nodes[:len(c.Nodes)-c.opts.Witnesses] }
 
 // Others lists the nodes that are not among skip.
 func (c *Cluster) Others(skip ...*Node) (out []*Node) {

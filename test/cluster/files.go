@@ -44,14 +44,16 @@ func (n *Node) Config() string {
 	for _, p := range n.c.Nodes {
 		peers = append(peers, p.Name+"="+p.addr())
 	}
-	s := fmt.Sprintf(`node: %s
-fence: {lower: %q, mount: %q}
-quorum:
+	s := "node: " + n.Name + "\n"
+	if !n.Witness {
+		s += fmt.Sprintf("fence: {lower: %q, mount: %q}\n", n.Lower(), n.Fenced())
+	}
+	s += fmt.Sprintf(`quorum:
   listen: %s
   peers: %q
   data-dir: %q
   %s
-`, n.Name, n.Lower(), n.Fenced(), n.addr(), strings.Join(peers, ","), n.RaftData(), n.transport())
+`, n.addr(), strings.Join(peers, ","), n.RaftData(), n.transport())
 	if h := n.c.opts.Heartbeat; h != 0 {
 		s += fmt.Sprintf("  heartbeat-timeout: %s\n", h)
 	}
@@ -61,13 +63,14 @@ quorum:
 	if c := n.c.opts.Confirm; c != "" {
 		s += fmt.Sprintf("  confirm: %s\n", c)
 	}
-	mode := "serve"
-	if n.c.opts.OwnLease != nil {
-		mode = "follow"
+	if !n.Witness {
+		mode := "serve"
+		if n.c.opts.OwnLease != nil {
+			mode = "follow"
+		}
+		s += fmt.Sprintf("litefs: {mode: %s, config: %q, data-dir: %q}\n", mode, n.liteFSConfigPath(), n.Data()) + n.c.opts.Extra
 	}
-	return s + fmt.Sprintf(`litefs: {mode: %s, config: %q, data-dir: %q}
-admin: {socket: %q}
-%s`, mode, n.liteFSConfigPath(), n.Data(), n.socket(), n.c.opts.Extra)
+	return s + fmt.Sprintf("admin: {socket: %q}\n", n.socket())
 }
 
 // transport is the part of the config that says how nodes know each other.

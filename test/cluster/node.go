@@ -16,6 +16,8 @@ type Node struct {
 	Name string
 	IP   string
 	Dir  string
+	// Witness: litefence without LiteFS and mount.
+	Witness bool
 
 	c  *Cluster
 	ns string // network namespace
@@ -29,6 +31,7 @@ func newNode(c *Cluster, i int) *Node {
 	return &Node{
 		Name: name, IP: fmt.Sprintf("10.213.7.%d", i), c: c,
 		Dir: filepath.Join(c.Dir, name), ns: c.id + name,
+		Witness: i > c.opts.Nodes-c.opts.Witnesses,
 	}
 }
 
@@ -72,15 +75,24 @@ func (n *Node) Exec(args ...string) (string, error) {
 
 // Start starts both daemons: litefence first, since LiteFS asks it for its
 // lease; litefence waits for LiteFS's mount.
-func (n *Node) Start() error { return errors.Join(n.StartLitefence(), n.StartLiteFS()) }
+func (n *Node) Start() error {
+	if n.Witness {
+		return n.StartLitefence()
+	}
+	return errors.Join(n.StartLitefence(), n.StartLiteFS())
+}
 
-// StartLitefence starts `litefence run`.
+// StartLitefence starts `litefence run`, or `litefence witness`.
 func (n *Node) StartLitefence() (err error) {
 	if n.litefence != nil && n.litefence.Running() {
 		return fmt.Errorf("litefence runs on %s already", n.Name)
 	}
+	command := "run"
+	if n.Witness {
+		command = "witness"
+	}
 	n.litefence, err = n.c.spawn(n.Name+" litefence", filepath.Join(n.Dir, "litefence.log"), nil, nil,
-		n.Command(n.c.opts.Litefence, "run", "-config", n.ConfigPath())...)
+		n.Command(n.c.opts.Litefence, command, "-config", n.ConfigPath())...)
 	return err
 }
 
@@ -125,6 +137,17 @@ func (n *Node) WipeLiteFS() error {
 	}
 	return errors.Join(os.RemoveAll(n.Data()), os.Mkdir(n.Data(), 0o700))
 }
+
+// WipeRaft removes litefence's data; litefence must not run.
+func (n *Node) WipeRaft() error {
+	if n.litefence != nil && n.litefence.Running() {
+		return fmt.Errorf("litefence runs on %s", n.Name)
+	}
+	return errors.Join(os.RemoveAll(n.RaftData()), os.Mkdir(n.RaftData(), 0o700))
+}
+
+// Addr is where the other nodes reach litefence.
+func (n *Node) Addr() string { return n.addr() }
 
 // CLI runs a subcommand of litefence against this node.
 func (n *Node) CLI(command string, args ...string) (string, error) {

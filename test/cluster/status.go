@@ -31,6 +31,8 @@ type Status struct {
 	InStep            bool                `json:"in_step"`   // with the newest Open that this node knows
 	Open              uint64              `json:"open"`      // raft index of that Open
 	Peers             []json.RawMessage   `json:"peers"`
+	Member            string              `json:"member"`        // voter, nonvoter, none
+	Membership        string              `json:"membership"`    // what is wrong with it, and the mend
 	HealthStatus      string              `json:"health_status"` // healthy, degraded, unhealthy
 	Health            struct {
 		Reason string `json:"reason"`
@@ -127,6 +129,9 @@ func InStep(primary *Node, nodes ...*Node) error {
 		return fmt.Errorf("%s has no database", primary.Name)
 	}
 	for _, n := range nodes {
+		if n.Witness {
+			continue
+		}
 		s, err := n.Status()
 		if err != nil {
 			return err
