@@ -76,6 +76,9 @@ func (n *Node) open(ctx context.Context, g *grant) error {
 	if err != nil {
 		return err
 	}
+	if err := n.recheck(pos); err != nil {
+		return err
+	}
 	r := Record{
 		Kind: KindOpen, Term: g.term, RaftID: string(n.raftID()), Node: n.cfg.Name,
 		Hostname: g.hostname, ID: randomHex(8), Lease: n.cfg.Lease, Positions: pos,

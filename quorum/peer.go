@@ -38,8 +38,9 @@ type PeerState struct {
 	Positions policy.Positions  `json:"positions"`
 	Marker    policy.OpenRef    `json:"marker"`
 	Addresses map[string]string `json:"addresses"`
-	Mode      string            `json:"mode"`            // serve, follow
-	Claim     *policy.Claim     `json:"claim,omitempty"` // follow: the local LiteFS is primary
+	Problem   string            `json:"problem,omitempty"` // of a leader that finds no primary
+	Mode      string            `json:"mode"`              // serve, follow
+	Claim     *policy.Claim     `json:"claim,omitempty"`   // follow: the local LiteFS is primary
 
 	Health policy.HealthStatus `json:"health"`
 }

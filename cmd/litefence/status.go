@@ -92,6 +92,9 @@ func showStatus(w io.Writer, s statusReply) {
 		row("fence", "%s", s.FenceReason)
 	}
 	row("state", "%s", s.State)
+	if s.Problem != "" {
+		row("problem", "%s", s.Problem)
+	}
 	if s.Mode == "follow" {
 		row("mode", "follow: LiteFS elects by its own lease")
 	}
