@@ -73,6 +73,8 @@ type fakeLiteFS struct {
 	peers   map[string]*fakeLiteFS
 	stopped atomic.Bool
 	stuck   atomic.Bool // as a replica it applies nothing
+	lazy    atomic.Bool // it never asks for the key
+	before  func()      // called before it asks for the key; set while it does not run
 }
 
 func newFakeLiteFS() *fakeLiteFS {
@@ -173,6 +175,12 @@ func (f *fakeLiteFS) turn(ctx context.Context) {
 	if host, ok := n.Primary(); ok {
 		f.follow(ctx, host)
 		return
+	}
+	if f.lazy.Load() {
+		return
+	}
+	if f.before != nil {
+		f.before()
 	}
 	id, ok := n.Acquire(ctx, n.cfg.Name)
 	if !ok {

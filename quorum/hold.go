@@ -44,7 +44,7 @@ func (n *Node) hold(ctx context.Context, g *grant) (policy.Reason, error) {
 
 // awaitLiteFS returns when LiteFS has taken the key.
 func (n *Node) awaitLiteFS(ctx context.Context, g *grant) (policy.Reason, error) {
-	late := time.NewTimer(acquireWithin)
+	late := time.NewTimer(n.cfg.acquireWithin)
 	defer late.Stop()
 	tick := time.NewTicker(reignTick)
 	defer tick.Stop()
