@@ -32,20 +32,24 @@ type Lineage struct {
 // Acceptance is an operator's word, given after this Open: if nobody in step
 // can become primary, Node may, with the data that it had then.
 type Acceptance struct {
-	Node      string // "" = none was given
+	Node string // "" = none was given
+	// ID is the node's identity: one that was wiped and came back under the same
+	// name has another.
+	ID        string
 	Positions Positions
 }
 
 // Covers reports whether r is the very data that was accepted.
 func (a Acceptance) Covers(r Report) bool {
-	return a.Node != "" && r.Node == a.Node && r.HasLiteFS && r.Positions.Equal(a.Positions)
+	return a.Node != "" && r.Node == a.Node && r.ID == a.ID && r.HasLiteFS && r.Positions.Equal(a.Positions)
 }
 
 // Report is what one voter says of its LiteFS, read after its stream had ended.
 type Report struct {
 	Node      string
-	HasLiteFS bool // false for a witness
-	Eligible  bool // candidate, not fenced by hand, not skipped
+	ID        string // the node's identity, lost with its voting state
+	HasLiteFS bool   // false for a witness
+	Eligible  bool   // candidate, not fenced by hand, not skipped
 	Positions Positions
 	Marker    OpenRef // Open that this node's data is marked as following
 	Cold      bool    // this process has not been primary, nor followed one, yet

@@ -101,7 +101,7 @@ func TestElectAgreesWithTheOracle(t *testing.T) {
 		}
 
 		pick := reports[rapid.IntRange(0, 2).Draw(t, "accepted")]
-		l.Accepted = Acceptance{Node: pick.Node, Positions: pick.Positions}
+		l.Accepted = Acceptance{Node: pick.Node, ID: pick.ID, Positions: pick.Positions}
 		res := Elect("a", withLiteFS(reports), l, reports)
 		switch {
 		case plain.Winner != "":
@@ -168,6 +168,9 @@ func TestAcceptedDataMustBeTheSame(t *testing.T) {
 	l := Lineage{Open: open7, Held: at(5, 5), Accepted: Acceptance{Node: "a", Positions: at(3, 3)}}
 	require.Equal(t, "a", Elect("a", 3, l, []Report{node("a", at(3, 3), OpenRef{})}).Winner)
 	require.Empty(t, Elect("a", 3, l, []Report{node("a", at(2, 2), OpenRef{})}).Winner, "not what the operator was shown")
+	again := node("a", at(3, 3), OpenRef{})
+	again.ID = "a-2"
+	require.Empty(t, Elect("a", 3, l, []Report{again}).Winner, "another node under the same name")
 	back := node("b", at(5, 5), open7)
 	require.Equal(t, "b", Elect("a", 3, l, []Report{node("a", at(3, 3), OpenRef{}), back}).Winner, "who is in step goes first")
 }

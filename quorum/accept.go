@@ -4,7 +4,10 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"slices"
 	"time"
+
+	"github.com/hashicorp/raft"
 
 	"github.com/litefence/litefence/policy"
 )
@@ -28,10 +31,13 @@ type LossPlan struct {
 }
 
 type acceptRequest struct {
-	Node string `json:"node"`
+	From string `json:"from"` // raft ID of the node on which it is accepted
 	// Shown is the plan that the operator has agreed to; nil asks for one.
 	Shown *LossPlan `json:"shown"`
 }
+
+// errFollows: there is no choice of ours that an acceptance could change.
+var errFollows = errors.New("accept-loss: litefs.mode is follow: LiteFS's own lease says who is primary, with whatever data it has; make the node primary there (a static lease's primary, or Consul's key)")
 
 // AcceptLoss returns what would be lost if this node became primary although
 // nobody in step with the last one can. Where shown is that plan, unchanged, the
@@ -39,7 +45,10 @@ type acceptRequest struct {
 func (n *Node) AcceptLoss(ctx context.Context, shown *LossPlan) (LossPlan, error) {
 	ctx, cancel := context.WithTimeout(ctx, acceptTimeout)
 	defer cancel()
-	q := acceptRequest{Node: n.cfg.Name, Shown: shown}
+	if n.byClaim() {
+		return LossPlan{}, errFollows
+	}
+	q := acceptRequest{From: string(n.raftID()), Shown: shown}
 	n.mu.Lock()
 	l := n.followed
 	n.mu.Unlock()
@@ -54,6 +63,12 @@ func (n *Node) AcceptLoss(ctx context.Context, shown *LossPlan) (LossPlan, error
 
 // serveAccept answers on the leader.
 func (n *Node) serveAccept(ctx context.Context, q acceptRequest) (LossPlan, error) {
+	if err := claims(requestNames(ctx), raft.ServerID(q.From)); err != nil {
+		return LossPlan{}, err
+	}
+	if n.byClaim() {
+		return LossPlan{}, errFollows
+	}
 	n.mu.Lock()
 	term, g := n.reigning, n.grant
 	n.mu.Unlock()
@@ -61,16 +76,16 @@ func (n *Node) serveAccept(ctx context.Context, q acceptRequest) (LossPlan, erro
 		return LossPlan{}, errors.New("this node does not lead; ask again")
 	}
 	if g != nil {
-		return LossPlan{Node: q.Node, NotNeeded: n.cfg.Name + " is primary, or is becoming it"}, nil
+		return LossPlan{Node: nodeName(raft.ServerID(q.From)), NotNeeded: n.cfg.Name + " is primary, or is becoming it"}, nil
 	}
-	p, err := n.lossPlan(q.Node, n.reports(ctx, term))
+	p, err := n.lossPlan(q.From, n.reports(ctx, term))
 	if err != nil || p.NotNeeded != "" || p.Wait != "" || q.Shown == nil {
 		return p, err
 	}
 	if !p.Positions.Equal(q.Shown.Positions) || !p.Known.Equal(q.Shown.Known) || p.Open != q.Shown.Open {
 		return p, errors.New("positions have changed since they were shown; nothing was accepted, ask again")
 	}
-	r := Record{Kind: KindAccept, Term: term, Node: p.Node, ID: n.fsm.state().Open.ID, Positions: p.Positions}
+	r := Record{Kind: KindAccept, Term: term, RaftID: q.From, Node: p.Node, ID: n.fsm.state().Open.ID, Positions: p.Positions}
 	if _, err := n.apply(r, n.cfg.HeartbeatTimeout); err != nil {
 		return p, fmt.Errorf("acceptance not committed: %w", err)
 	}
@@ -79,40 +94,58 @@ func (n *Node) serveAccept(ctx context.Context, q acceptRequest) (LossPlan, erro
 	return p, nil
 }
 
-func (n *Node) lossPlan(name string, reports []policy.Report) (LossPlan, error) {
+// lossPlan is for the node of this raft ID.
+func (n *Node) lossPlan(id string, reports []policy.Report) (LossPlan, error) {
 	st := n.fsm.state()
-	p := LossPlan{Node: name, Primary: st.Open.Node, Open: st.Index, Known: n.newestKnown(st, reports), Others: map[string]policy.Positions{}}
+	p := LossPlan{Node: nodeName(raft.ServerID(id)), Primary: st.Open.Node, Open: st.Index, Known: n.newestKnown(st, reports), Others: map[string]policy.Positions{}}
 	if policy.AllCold(st.Open.Node, reports) && time.Since(n.born) < coldWait*n.cfg.HeartbeatTimeout {
 		p.Wait = "the last primary is being waited for, after a restart of all nodes"
 		return p, nil
 	}
-	lineage := n.lineage(st, reports)
-	res := policy.Elect(n.cfg.Name, n.dataVoters(reports), lineage, reports)
-	if res.Winner != "" {
+	voters, lineage := n.dataVoters(reports), n.lineage(st, reports)
+	res := policy.Elect(n.cfg.Name, voters, lineage, reports)
+	switch heir := unfenced(voters, lineage, reports); {
+	case res.Accepted:
+		p.NotNeeded = "the loss has been accepted on " + res.Winner
+	case res.Winner != "":
 		p.NotNeeded = res.Winner + " can become primary without loss"
-		if res.Accepted {
-			p.NotNeeded = "the loss has been accepted on " + res.Winner
-		}
+	case heir != "":
+		p.NotNeeded = heir + " is in step but fenced by hand; `litefence unfence` there lets it become primary"
+	}
+	if p.NotNeeded != "" {
 		return p, nil
 	}
 	found := false
 	for _, r := range reports {
 		switch {
-		case r.Node == name:
+		case r.ID == id:
 			found = r.HasLiteFS && r.Eligible
 			p.Positions = r.Positions
 		case r.HasLiteFS:
 			p.Others[r.Node] = r.Positions
 		}
-		if r.HasLiteFS && !r.Eligible && r.Current(lineage) && res.Conflict == "" && !res.Missing {
-			p.NotNeeded = r.Node + " is in step but fenced by hand; `litefence unfence` there lets it become primary"
-		}
 	}
-	if p.NotNeeded == "" && !found {
-		return p, fmt.Errorf("%s has no LiteFS that can be primary: LiteFS must answer there and no manual fence be set", name)
+	if !found {
+		return p, fmt.Errorf("%s has no LiteFS that can be primary: LiteFS must answer there and no manual fence be set", p.Node)
 	}
 	p.Lost = lostOf(p.Positions, p.Known, p.Primary, p.Others)
 	return p, nil
+}
+
+// unfenced names a node that would be chosen, without loss, if it were not
+// fenced by hand.
+func unfenced(voters int, l policy.Lineage, reports []policy.Report) string {
+	for i, r := range reports {
+		if r.Eligible {
+			continue
+		}
+		lifted := slices.Clone(reports)
+		lifted[i].Eligible = true
+		if res := policy.Elect(r.Node, voters, l, lifted); res.Winner == r.Node && !res.Accepted {
+			return r.Node
+		}
+	}
+	return ""
 }
 
 // lostOf lists, for every database, the most advanced of what is known and not

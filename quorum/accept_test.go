@@ -3,7 +3,9 @@ package quorum
 import (
 	"os"
 	"path/filepath"
+	"strings"
 	"testing"
+	"time"
 
 	"github.com/stretchr/testify/require"
 
@@ -99,11 +101,8 @@ func TestRequireSyncedAndAcceptLoss(t *testing.T) {
 	others := c.loneRows(w, 2)
 	eventually(t, "the choice is refused", func() bool {
 		for _, n := range others {
-			n.mu.Lock()
-			res := n.lastResult
-			n.mu.Unlock()
-			if n.IsLeading() && res.Unsynced {
-				return true
+			if n.IsLeading() && n.chosen().Unsynced {
+				return strings.Contains(n.Status(t.Context()).Problem, "policy.require-synced")
 			}
 		}
 		return false
@@ -123,7 +122,9 @@ func TestRequireSyncedAndAcceptLoss(t *testing.T) {
 		require.ErrorContains(t, err, "have changed")
 	}
 	target := others[0]
+	require.NoError(t, others[1].SetFence(true, "lacks rows too"))
 	plan = acceptOn(t, target)
+	require.NoError(t, others[1].SetFence(false, ""))
 	require.Contains(t, plan.Lost, LostDB{Name: "db", From: w.name, Had: policy.Pos{TXID: 3, Checksum: 1001}, Have: policy.Pos{TXID: 1, Checksum: 1}})
 	require.Same(t, target, c.writer(w.name))
 	require.Empty(t, target.fsm.state().Accept.Node, "an acceptance ends with the next Open")
@@ -158,35 +159,88 @@ func TestConflictIsForTheOperator(t *testing.T) {
 		}
 		return false
 	})
+	problem := "no primary: db has contents on " + min(others[0].name, others[1].name) + " and " + max(others[0].name, others[1].name) + " that exclude each other; run `litefence accept-loss` on the node whose data shall win"
+	eventually(t, "leader and follower say what it is", func() bool {
+		return others[0].Status(t.Context()).Problem == problem && others[1].Status(t.Context()).Problem == problem
+	})
 	plan := acceptOn(t, others[1])
 	require.Equal(t, []LostDB{{Name: "db", From: others[0].name, Had: policy.Pos{TXID: 2, Checksum: 70}, Have: policy.Pos{TXID: 2, Checksum: 71}}}, plan.Lost)
 	require.Same(t, others[1], c.writer(w.name))
+	require.Empty(t, others[1].Status(t.Context()).Problem)
 }
 
-// The node in step comes back between acceptance and Open: it goes first. The
-// wiped nodes never become primary by themselves.
+// The node in step comes back after the acceptance and before the Open: it goes
+// first, and the acceptance is over. The wiped nodes never become primary by
+// themselves.
 func TestWhoIsInStepGoesBeforeTheAccepted(t *testing.T) {
-	c := newCluster(t, 3, nil)
+	c := newCluster(t, 3, quickOffers)
 	w := c.writer()
 	w.lite.commit("db", 1)
 	c.inStep(w)
 	others := c.loneRows(w, 1)
 	for _, n := range others {
+		n.lite.barred.Store(true) // LiteFS of the accepted node takes its time
 		n.lite.copyFrom(newFakeLiteFS())
 		require.NoError(t, n.lite.SetMarker(policy.OpenRef{}))
 		n.lite.commit("db", 50) // an old copy
 	}
 	c.writerNone(others)
-	var plan LossPlan
-	eventually(t, "a plan", func() bool {
-		var err error
-		plan, err = others[0].AcceptLoss(t.Context(), nil)
-		return err == nil && plan.NotNeeded == ""
+	plan := acceptOn(t, others[0])
+	eventually(t, "the accepted node leads", func() bool {
+		return others[0].IsLeading() && others[0].chosen() == policy.ElectionResult{Winner: others[0].name, Accepted: true}
 	})
+	require.Equal(t, string(others[0].raftID()), others[0].fsm.state().Accept.RaftID)
 	c.cut.set(w.name, false)
 	require.Same(t, w, c.writer(), "the last primary has all of its rows")
+	require.Zero(t, w.fsm.state().Accept)
+	for _, n := range others {
+		n.lite.barred.Store(false)
+	}
 	later, err := others[0].AcceptLoss(t.Context(), &plan)
 	require.True(t, err != nil || later.NotNeeded != "", "%+v", later)
+	require.Same(t, w, c.writer())
+}
+
+// An acceptance is for one identity of a node: it is read from the log alone.
+func TestAcceptRecordNamesTheIdentity(t *testing.T) {
+	st := state{Open: Record{Kind: KindOpen, ID: "o", Node: "n1", RaftID: "n1-1"}, Index: 7}
+	r := Record{Kind: KindAccept, Term: 3, ID: "o", Node: "n2", RaftID: "n2-1", Positions: policy.Positions{"db": {TXID: 1}}}
+	next, err := st.apply(r, 8, 3)
+	require.NoError(t, err)
+	rep := policy.Report{Node: "n2", ID: "n2-1", HasLiteFS: true, Positions: r.Positions}
+	require.True(t, next.lineage().Accepted.Covers(rep))
+	rep.ID = "n2-2"
+	require.False(t, next.lineage().Accepted.Covers(rep), "wiped and added again")
+	for _, bad := range []Record{
+		{Kind: KindAccept, Term: 3, ID: "o", Node: "n2"},
+		{Kind: KindAccept, Term: 3, ID: "o", RaftID: "n2-1"},
+		{Kind: KindAccept, Term: 3, ID: "o", Node: "n2", RaftID: "n3-1"},
+		{Kind: KindAccept, Term: 3, ID: "other", Node: "n2", RaftID: "n2-1"},
+		{Kind: KindAccept, Term: 2, ID: "o", Node: "n2", RaftID: "n2-1"},
+	} {
+		same, err := st.apply(bad, 8, 3)
+		require.Error(t, err, "%+v", bad)
+		require.Equal(t, st, same)
+	}
+	next, err = next.apply(Record{Kind: KindOpen, Term: 3, ID: "p", Node: "n3", RaftID: "n3-1"}, 9, 3)
+	require.NoError(t, err)
+	require.Zero(t, next.Accept, "an Open ends it")
+}
+
+// A node that is fenced by hand makes an acceptance unnecessary only where it
+// would really be chosen.
+func TestUnfencedHeir(t *testing.T) {
+	open := policy.OpenRef{Index: 7, ID: "o"}
+	at := func(txid uint64) policy.Positions { return policy.Positions{"db": {TXID: txid, Checksum: txid}} }
+	l := policy.Lineage{Open: open, Held: at(3), Opened: at(1)}
+	fenced := policy.Report{Node: "n2", HasLiteFS: true, Positions: at(4), Marker: open}
+	wiped := policy.Report{Node: "n3", HasLiteFS: true, Eligible: true}
+	require.Equal(t, "n2", unfenced(3, l, []policy.Report{wiped, fenced}))
+	l.Known = at(5)
+	require.Empty(t, unfenced(3, l, []policy.Report{wiped, fenced}), "it lacks what require-synced asks for")
+	l.Known = nil
+	fenced.Marker = policy.OpenRef{}
+	require.Empty(t, unfenced(3, l, []policy.Report{wiped, fenced}), "it is not in step")
 }
 
 func TestLostEntriesSurviveACrashedWrite(t *testing.T) {
@@ -202,6 +256,16 @@ func TestLostEntriesSurviveACrashedWrite(t *testing.T) {
 	require.ErrorContains(t, err, "y.json")
 	require.Equal(t, []Lost{e}, all)
 }
+
+// chosen is the result of the node's newest choice.
+func (n *testNode) chosen() policy.ElectionResult {
+	n.mu.Lock()
+	defer n.mu.Unlock()
+	return n.lastResult
+}
+
+// quickOffers gives a LiteFS little time to ask for the key.
+func quickOffers(cfg *Config) { cfg.acquireWithin = 300 * time.Millisecond }
 
 func (n *testNode) IsLeading() bool {
 	n.mu.Lock()

@@ -125,6 +125,8 @@ func TestFollowGoesWhereLiteFSIsPrimary(t *testing.T) {
 		l := c.leader()
 		return l != "" && c.nodes[l].verdict0().Reason == policy.ReasonNoRole
 	})
+	_, err := c.nodes["n1"].AcceptLoss(t.Context(), nil)
+	require.ErrorIs(t, err, errFollows)
 	never(t, "two gates are open", c.twoAdmit(), func() {
 		was := ""
 		for _, name := range []string{"n2", "n3", "n1", "n3"} {

@@ -89,15 +89,13 @@ func (n *Node) noteResult(res policy.ElectionResult, term uint64, reports []poli
 	if res == was {
 		return
 	}
-	switch {
+	switch problem := problemOf(res); {
 	case res.Conflict != "":
-		n.log.Error("no primary: positions exclude each other", "db", res.Conflict, "between", res.Between, "mend", "accept-loss on the node that shall win", "term", term, "reports", reports)
+		n.log.Error(problem, "term", term, "reports", reports)
+	case problem != "":
+		n.log.Warn(problem, "term", term, "reports", reports)
 	case res.Missing:
 		n.log.Info("no primary yet: waiting for nodes that have not reported", "term", term, "reported", len(reports))
-	case res.Unsynced:
-		n.log.Warn("no primary: policy.require-synced, and transactions known of the last primary are missing", "term", term, "reports", reports)
-	case res.Winner == "":
-		n.log.Warn("no primary: nobody visible is in step with the newest one", "term", term, "reports", reports)
 	default:
 		n.log.Info("primary chosen", "primary", res.Winner, "term", term)
 	}
@@ -163,7 +161,7 @@ func (n *Node) askReport(ctx context.Context, s raft.Server, term uint64) answer
 		return answer{s.ID, r, err}
 	}
 	r, err := n.peers.report(ctx, string(s.Address), reportRequest{Term: term, From: string(n.raftID())})
-	if err == nil && r.Node != nodeName(s.ID) {
+	if err == nil && (r.Node != nodeName(s.ID) || r.ID != string(s.ID)) {
 		err = errNotAdmitted
 	}
 	return answer{s.ID, r, err}
@@ -172,7 +170,7 @@ func (n *Node) askReport(ctx context.Context, s raft.Server, term uint64) answer
 // ownReport says what this node's LiteFS holds, once no stream feeds it.
 func (n *Node) ownReport(ctx context.Context) (policy.Report, error) {
 	st := n.fsm.state()
-	r := policy.Report{Node: n.cfg.Name, HasLiteFS: n.cfg.LiteFS != nil, Known: n.knownOf(st), KnownOf: st.ref()}
+	r := policy.Report{Node: n.cfg.Name, ID: string(n.raftID()), HasLiteFS: n.cfg.LiteFS != nil, Known: n.knownOf(st), KnownOf: st.ref()}
 	if !r.HasLiteFS {
 		return r, nil
 	}

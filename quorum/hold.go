@@ -45,7 +45,7 @@ func (n *Node) hold(ctx context.Context, g *grant) (policy.Reason, error) {
 
 // awaitLiteFS returns when LiteFS has taken the key.
 func (n *Node) awaitLiteFS(ctx context.Context, g *grant) (policy.Reason, error) {
-	late := time.NewTimer(acquireWithin)
+	late := time.NewTimer(n.cfg.acquireWithin)
 	defer late.Stop()
 	tick := time.NewTicker(reignTick)
 	defer tick.Stop()
@@ -75,6 +75,9 @@ func (n *Node) open(ctx context.Context, g *grant) error {
 	}
 	pos, err := n.primaryPositions(ctx, g)
 	if err != nil {
+		return err
+	}
+	if err := n.recheck(pos); err != nil {
 		return err
 	}
 	r := Record{

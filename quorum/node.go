@@ -82,6 +82,8 @@ type Config struct {
 	// UnsafeNoWait skips the wait for the old lease. Tests set it to see that
 	// they would notice.
 	UnsafeNoWait bool
+
+	acquireWithin time.Duration // the constant's; tests have less patience
 }
 
 // Node is this node's part in the cluster. It is safe for concurrent use.
@@ -160,6 +162,9 @@ type Node struct {
 func Open(cfg Config) (*Node, error) {
 	if cfg.Clock == nil {
 		cfg.Clock = systemClock{}
+	}
+	if cfg.acquireWithin == 0 {
+		cfg.acquireWithin = acquireWithin
 	}
 	if cfg.Quiesce == nil {
 		cfg.Quiesce = func(context.Context, time.Duration) func() { return func() {} }

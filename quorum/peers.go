@@ -149,6 +149,9 @@ func (n *Node) peerState(ctx context.Context) PeerState {
 	s.Leader = nodeName(id)
 	n.mu.Lock()
 	s.Fenced, s.Reason = !n.verdict.Admit, n.verdict.Reason
+	if n.reigning != 0 {
+		s.Problem = n.problemLocked()
+	}
 	n.mu.Unlock()
 	if n.cfg.LiteFS != nil {
 		ctx, cancel := context.WithTimeout(ctx, peerTimeout/2)

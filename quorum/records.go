@@ -5,6 +5,8 @@ import (
 	"fmt"
 	"time"
 
+	"github.com/hashicorp/raft"
+
 	"github.com/litefence/litefence/policy"
 )
 
@@ -27,7 +29,7 @@ const (
 type Record struct {
 	Kind      Kind             `json:"kind"`
 	Term      uint64           `json:"term"`
-	RaftID    string           `json:"raft_id,omitempty"`
+	RaftID    string           `json:"raft_id,omitempty"` // Open, Close: who made it; Accept: whose data is taken
 	Node      string           `json:"node,omitempty"`
 	Hostname  string           `json:"hostname,omitempty"` // as LiteFS advertises it
 	ID        string           `json:"id,omitempty"`       // Open: random; Close, Held, Accept: the Open's
@@ -71,7 +73,7 @@ func (s state) ref() policy.OpenRef { return policy.OpenRef{Index: s.Index, ID: 
 func (s state) lineage() policy.Lineage {
 	return policy.Lineage{
 		Open: s.ref(), Held: s.Held, Opened: s.Open.Positions,
-		Accepted: policy.Acceptance{Node: s.Accept.Node, Positions: s.Accept.Positions},
+		Accepted: policy.Acceptance{Node: s.Accept.Node, ID: s.Accept.RaftID, Positions: s.Accept.Positions},
 	}
 }
 
@@ -102,8 +104,11 @@ func (s state) apply(r Record, index, logTerm uint64) (state, error) {
 		}
 		s.Held = r.Positions
 	case KindAccept:
-		if r.ID != s.Open.ID || r.Node == "" {
+		if r.ID != s.Open.ID {
 			return s, fmt.Errorf("loss accepted on %q after open %q: the newest open is %q", r.Node, r.ID, s.Open.ID)
+		}
+		if r.Node == "" || nodeName(raft.ServerID(r.RaftID)) != r.Node {
+			return s, fmt.Errorf("loss accepted on %q under raft ID %q", r.Node, r.RaftID)
 		}
 		s.Accept = r
 	case KindClusterID:

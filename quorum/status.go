@@ -43,6 +43,7 @@ type Status struct {
 	CanCommitWrites   bool                `json:"can_commit_writes"`
 	StaleLeadership   bool                `json:"stale_leadership"`
 	State             State               `json:"state"`
+	Problem           string              `json:"problem,omitempty"`   // why there is no primary, and the mend
 	LastHeartbeatFrom map[string]*float64 `json:"last_heartbeat_from"` // seconds; null = never
 	Positions         policy.Positions    `json:"positions"`
 	InStep            bool                `json:"in_step"`
@@ -276,7 +277,7 @@ func (n *Node) Status(ctx context.Context) Status {
 		Term: o.Term, Leader: o.Leader, IsLeader: o.RaftLeader, Role: o.Role.String(),
 		Fenced: !v.Admit, Reason: v.Reason, Since: n.since, Writable: v.Admit,
 		HasQuorum: o.HasQuorum(), CanCommitWrites: o.CanCommitWrites(),
-		StaleLeadership: v.Stale, State: n.state, Positions: pos,
+		StaleLeadership: v.Stale, State: n.state, Problem: n.problemLocked(), Positions: pos,
 		InStep: n.inStep(st, marker, pos), Open: st.Index, Primary: fs.Primary,
 		FollowsLeader:     o.Leader != "" && !o.RaftLeader,
 		LastHeartbeatFrom: map[string]*float64{},

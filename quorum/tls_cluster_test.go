@@ -132,6 +132,11 @@ func TestNobodySpeaksInAnothersName(t *testing.T) {
 	defer peers.close()
 	_, err := peers.report(ctx, c.addrs[w.name], reportRequest{Term: before, From: string(victim.raftID())})
 	require.ErrorContains(t, err, "over a connection of "+liar.name)
+	_, err = peers.acceptLoss(ctx, c.addrs[w.name], acceptRequest{From: string(victim.raftID())})
+	require.ErrorContains(t, err, "over a connection of "+liar.name)
+	plan, err := peers.acceptLoss(ctx, c.addrs[w.name], acceptRequest{From: string(liar.raftID())})
+	require.NoError(t, err)
+	require.Equal(t, liar.name, plan.Node)
 	_, err = peers.state(ctx, c.addrs[w.name])
 	require.NoError(t, err)
 

@@ -3,6 +3,7 @@ package main
 import (
 	"encoding/json"
 	"errors"
+	"flag"
 	"fmt"
 	"io"
 	"maps"
@@ -19,7 +20,8 @@ func lostMain(args []string) int {
 	fs := newFlags("lost", "lost [-config FILE] [-json] [list | show ID]")
 	path := fs.String("config", "", "config `file` (default /etc/litefence.yml, then ./litefence.yml)")
 	asJSON := fs.Bool("json", false, "as JSON")
-	if code, ok := parse(fs, args); !ok {
+	words, code, ok := parseAround(fs, args)
+	if !ok {
 		return code
 	}
 	cfg, err := LoadConfig(*path)
@@ -28,11 +30,21 @@ func lostMain(args []string) int {
 	}
 	// Damaged entries are told after the others, never instead of them.
 	all, damaged := quorum.ListLost(cfg.Quorum.DataDir)
-	code, err := lostCommand(os.Stdout, all, fs.Args(), *asJSON)
+	code, err = lostCommand(os.Stdout, all, words, *asJSON)
 	if err = errors.Join(err, damaged); err != nil {
 		return fail(max(code, exitFailed), err)
 	}
 	return code
+}
+
+// parseAround takes flags before, between and after the other words.
+func parseAround(fs *flag.FlagSet, args []string) (words []string, code int, ok bool) {
+	for {
+		if code, ok = parse(fs, args); !ok || fs.NArg() == 0 {
+			return words, code, ok
+		}
+		words, args = append(words, fs.Arg(0)), fs.Args()[1:]
+	}
 }
 
 func lostCommand(w io.Writer, all []quorum.Lost, args []string, asJSON bool) (int, error) {

@@ -96,6 +96,9 @@ func showStatus(w io.Writer, s statusReply) {
 	if s.Membership != "" {
 		row("membership", "%s", s.Membership)
 	}
+	if s.Problem != "" {
+		row("problem", "%s", s.Problem)
+	}
 	if s.Mode == "follow" {
 		row("mode", "follow: LiteFS elects by its own lease")
 	}
