@@ -48,6 +48,7 @@ type Status struct {
 	Positions         policy.Positions    `json:"positions"`
 	InStep            bool                `json:"in_step"`
 	Open              uint64              `json:"open"` // raft index of the newest Open
+	Held              policy.Positions    `json:"held,omitempty"` // recorded as held by a majority since that Open
 	Primary           string              `json:"primary"`
 	Peers             []PeerStatus        `json:"peers"`
 	// Refused are peers turned away at the port, Expires the end of this node's
@@ -278,7 +279,7 @@ func (n *Node) Status(ctx context.Context) Status {
 		Fenced: !v.Admit, Reason: v.Reason, Since: n.since, Writable: v.Admit,
 		HasQuorum: o.HasQuorum(), CanCommitWrites: o.CanCommitWrites(),
 		StaleLeadership: v.Stale, State: n.state, Problem: n.problemLocked(), Positions: pos,
-		InStep: n.inStep(st, marker, pos), Open: st.Index, Primary: fs.Primary,
+		InStep: n.inStep(st, marker, pos), Open: st.Index, Held: st.Held, Primary: fs.Primary,
 		FollowsLeader:     o.Leader != "" && !o.RaftLeader,
 		LastHeartbeatFrom: map[string]*float64{},
 		Peers:             []PeerStatus{},

@@ -30,6 +30,8 @@ type Status struct {
 	Positions         map[string]string   `json:"positions"` // database -> txid/checksum
 	InStep            bool                `json:"in_step"`   // with the newest Open that this node knows
 	Open              uint64              `json:"open"`      // raft index of that Open
+	Held              map[string]string   `json:"held"`      // recorded as held by a majority since
+	Problem           string              `json:"problem"`   // why there is no primary
 	Peers             []json.RawMessage   `json:"peers"`
 	Member            string              `json:"member"`        // voter, nonvoter, none
 	Membership        string              `json:"membership"`    // what is wrong with it, and the mend
