@@ -47,7 +47,7 @@ type Status struct {
 	LastHeartbeatFrom map[string]*float64 `json:"last_heartbeat_from"` // seconds; null = never
 	Positions         policy.Positions    `json:"positions"`
 	InStep            bool                `json:"in_step"`
-	Open              uint64              `json:"open"` // raft index of the newest Open
+	Open              uint64              `json:"open"`           // raft index of the newest Open
 	Held              policy.Positions    `json:"held,omitempty"` // recorded as held by a majority since that Open
 	Primary           string              `json:"primary"`
 	Peers             []PeerStatus        `json:"peers"`
