@@ -20,6 +20,9 @@ type Lineage struct {
 	Held Positions
 	// Opened is the Open's positions as committed with it.
 	Opened Positions
+	// Used says that a gate may have opened under Open. Until then nothing can
+	// have been written under it.
+	Used bool
 	// Known, where the operator requires it, is the newest positions that
 	// anybody heard of under this Open. Nobody who lacks one of them may become
 	// primary.
@@ -65,9 +68,12 @@ func (r Report) InStep(l Lineage) bool {
 	if l.Open.IsZero() || r.Marker == l.Open {
 		return true
 	}
-	// No data equals no data: after an Open of an empty primary, whatever it has
-	// written since, a wiped node would pass for one that is in step.
-	return r.Positions.Sum() != 0 && (r.Positions.Equal(l.Held) || r.Positions.Equal(l.Opened))
+	if l.Used && r.Positions.Sum() == 0 {
+		// No data equals no data: after an Open of an empty primary, whatever it
+		// has written since, a wiped node would pass for one that is in step.
+		return false
+	}
+	return r.Positions.Equal(l.Held) || r.Positions.Equal(l.Opened)
 }
 
 // Qualifies reports whether r's node may become primary: eligible, in step

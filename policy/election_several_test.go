@@ -58,12 +58,17 @@ func mayWin(r Report, l Lineage) bool {
 	if !r.HasLiteFS || !r.Eligible {
 		return false
 	}
+	empty := true
 	for _, db := range dbNames {
 		if r.Positions[db].TXID < l.Held[db].TXID || r.Positions[db].TXID < l.Known[db].TXID {
 			return false
 		}
+		empty = empty && r.Positions[db].TXID == 0
 	}
-	return l.Open.IsZero() || r.Marker == l.Open || r.Positions.Equal(l.Held) || r.Positions.Equal(l.Opened)
+	if l.Open.IsZero() || r.Marker == l.Open {
+		return true
+	}
+	return !(empty && l.Used) && (r.Positions.Equal(l.Held) || r.Positions.Equal(l.Opened))
 }
 
 // Over several databases: who wins may win, nobody who may has more, nobody is
@@ -75,6 +80,7 @@ func TestElectAgreesWithTheOracle(t *testing.T) {
 		if rapid.Bool().Draw(t, "open") {
 			l.Open = open7
 		}
+		l.Used = rapid.Bool().Draw(t, "used")
 		if rapid.Bool().Draw(t, "synced") {
 			l.Known = drawPositions(t, "known")
 		}

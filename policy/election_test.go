@@ -37,9 +37,12 @@ func TestElect(t *testing.T) {
 		"a wiped node never becomes an empty primary": {l, []Report{
 			node("a", Positions{}, OpenRef{}),
 		}, ElectionResult{}},
-		"nor after an Open of a primary without data, which has written since": {Lineage{Open: open7, Held: Positions{}, Opened: Positions{}}, []Report{
+		"nor after an Open of a primary without data, which has written since": {Lineage{Open: open7, Held: Positions{}, Opened: Positions{}, Used: true}, []Report{
 			node("a", Positions{}, OpenRef{}), node("b", Positions{"db": {}}, OpenRef{}),
 		}, ElectionResult{}},
+		"but after one that died before its gate opened": {Lineage{Open: open7, Held: Positions{}, Opened: Positions{}}, []Report{
+			node("a", Positions{}, OpenRef{}), node("b", Positions{"db": {}}, OpenRef{}),
+		}, ElectionResult{Winner: "a"}},
 		"an empty node that follows that primary may": {Lineage{Open: open7}, []Report{
 			node("a", Positions{}, open7),
 		}, ElectionResult{Winner: "a"}},

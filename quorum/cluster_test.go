@@ -74,7 +74,7 @@ type fakeLiteFS struct {
 	stopped atomic.Bool
 	stuck   atomic.Bool // as a replica it applies nothing
 	barred  atomic.Bool // no candidate: never asks for the key
-	before  func()      // called before it asks for the key; set while it does not run
+	before  func()      // called with the key, before it acts on it
 }
 
 func newFakeLiteFS() *fakeLiteFS {
@@ -179,12 +179,12 @@ func (f *fakeLiteFS) turn(ctx context.Context) {
 	if f.barred.Load() {
 		return
 	}
-	if f.before != nil {
-		f.before()
-	}
 	id, ok := n.Acquire(ctx, n.cfg.Name)
 	if !ok {
 		return
+	}
+	if f.before != nil {
+		f.before()
 	}
 	f.setPrimary(true)
 	defer f.setPrimary(false)

@@ -7,6 +7,8 @@ import (
 	"time"
 
 	"github.com/hashicorp/raft"
+
+	"github.com/litefence/litefence/policy"
 )
 
 // passOn offers leadership to the target of a handover that has ended g. Where
@@ -71,5 +73,11 @@ func (n *Node) heir(ctx context.Context) bool {
 	ctx, cancel := context.WithTimeout(ctx, n.cfg.ReaderGrace+handOnGrace)
 	defer cancel()
 	r, err := n.ownReport(ctx)
-	return err == nil && r.Eligible && r.Marker == c.ref() && r.Positions.Equal(c.Newest.Positions)
+	if err != nil || !r.Eligible || r.Marker != c.ref() || !r.Positions.Equal(c.Newest.Positions) {
+		return false
+	}
+	n.mu.Lock()
+	n.lastReports = []policy.Report{r} // what the Open will be compared with (recheck)
+	n.mu.Unlock()
+	return true
 }

@@ -94,7 +94,23 @@ func (n *Node) open(ctx context.Context, g *grant) error {
 	if err := n.setMarker(policy.OpenRef{Index: index, ID: r.ID}); err != nil {
 		return fmt.Errorf("in-step marker: %w", err)
 	}
+	if pos.Sum() == 0 {
+		if err := n.used(r); err != nil {
+			return err
+		}
+	}
 	return n.openGate(g, index)
+}
+
+// used records that writes are about to pass under an Open without data. From
+// then on no data is no longer as good as the opener's; before, it has to be, or
+// an opener that dies without its marker would leave nobody in step.
+func (n *Node) used(open Record) error {
+	r := Record{Kind: KindHeld, Term: open.Term, ID: open.ID, Positions: open.Positions}
+	if _, err := n.apply(r, n.cfg.HeartbeatTimeout); err != nil {
+		return fmt.Errorf("use of the open not committed: %w", err)
+	}
+	return nil
 }
 
 func (n *Node) openGate(g *grant, index uint64) error {

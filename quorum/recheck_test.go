@@ -36,7 +36,7 @@ func TestSameData(t *testing.T) {
 }
 
 // LiteFS is wiped, or an older copy is put in its place, after its node was
-// chosen and before it takes the key. No Open is made on that data: the other
+// chosen and before it acts on the key. No Open is made on that data: the other
 // node, which has all rows, becomes primary.
 func TestDataSwappedBeforeTheOpen(t *testing.T) {
 	for name, swap := range map[string]func(l, old *fakeLiteFS){
@@ -60,10 +60,7 @@ func TestDataSwappedBeforeTheOpen(t *testing.T) {
 			for _, n := range c.others(w) {
 				n.lite.mu.Lock()
 				n.lite.before = func() {
-					n.mu.Lock()
-					offered := n.grant != nil
-					n.mu.Unlock()
-					if offered && victim.CompareAndSwap(nil, n) {
+					if victim.CompareAndSwap(nil, n) {
 						swap(n.lite, old)
 					}
 				}

@@ -53,12 +53,15 @@ type state struct {
 	Newest Record `json:"newest"`
 	// Open is the newest Open and Index its place in the log; Held are its
 	// positions or newer ones. They decide who may become primary.
-	Open      Record           `json:"open"`
-	Index     uint64           `json:"index"`
-	Accept    Record           `json:"accept"` // the newest since Open
-	Held      policy.Positions `json:"held"`
-	ClusterID string           `json:"cluster_id"`
-	Confirmed bool             `json:"confirmed"`
+	Open   Record           `json:"open"`
+	Index  uint64           `json:"index"`
+	Accept Record           `json:"accept"` // the newest since Open
+	Held   policy.Positions `json:"held"`
+	// Used: Held was recorded since Open. An opener without data records it
+	// before its gate opens (used).
+	Used      bool   `json:"used"`
+	ClusterID string `json:"cluster_id"`
+	Confirmed bool   `json:"confirmed"`
 	// Voters is the index of the newest committed raft configuration.
 	Voters uint64 `json:"voters"`
 }
@@ -72,7 +75,7 @@ func (s state) ref() policy.OpenRef { return policy.OpenRef{Index: s.Index, ID: 
 
 func (s state) lineage() policy.Lineage {
 	return policy.Lineage{
-		Open: s.ref(), Held: s.Held, Opened: s.Open.Positions,
+		Open: s.ref(), Held: s.Held, Opened: s.Open.Positions, Used: s.Used,
 		Accepted: policy.Acceptance{Node: s.Accept.Node, ID: s.Accept.RaftID, Positions: s.Accept.Positions},
 	}
 }
@@ -86,7 +89,7 @@ func (s state) apply(r Record, index, logTerm uint64) (state, error) {
 	}
 	switch r.Kind {
 	case KindOpen:
-		s.Newest, s.Open, s.Index, s.Held, s.Accept = r, r, index, r.Positions, Record{}
+		s.Newest, s.Open, s.Index, s.Held, s.Accept, s.Used = r, r, index, r.Positions, Record{}, false
 	case KindClose:
 		if r.ID != s.Open.ID || r.RaftID != s.Open.RaftID {
 			return s, fmt.Errorf("close of %s by %s: the newest open is %s by %s", r.ID, r.RaftID, s.Open.ID, s.Open.RaftID)
@@ -102,7 +105,7 @@ func (s state) apply(r Record, index, logTerm uint64) (state, error) {
 			// back what that Close holds.
 			return s, fmt.Errorf("held positions of %s: the newest open is %s (%s)", r.ID, s.Open.ID, s.Newest.Kind)
 		}
-		s.Held = r.Positions
+		s.Held, s.Used = r.Positions, true
 	case KindAccept:
 		if r.ID != s.Open.ID {
 			return s, fmt.Errorf("loss accepted on %q after open %q: the newest open is %q", r.Node, r.ID, s.Open.ID)

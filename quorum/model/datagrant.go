@@ -26,6 +26,9 @@ func (w *dataWorld) open() {
 		if b.lite {
 			b.marker, b.outside, b.marked = b.open, b.open, true
 		}
+	case !b.gate && b.primary && !w.used(len(w.log)) && b.db == [dbs]int32{}:
+		// An Open without data is said to be used before its gate opens.
+		w.log = append(w.log, record{held: true, node: int8(n), term: w.term, open: b.open, pos: b.db})
 	case !b.gate && b.primary:
 		// Gate.Open fails while a write of an earlier grant is in flight.
 		if b.op.on && b.op.grant != b.grant && w.off.on(OperationOfGrant) {

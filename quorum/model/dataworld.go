@@ -179,6 +179,10 @@ func (w *dataWorld) newest(n int) (open record, held [dbs]int32, ok bool) {
 	return record{}, held, false
 }
 
+// used reports whether, in the first n records, something is held under the
+// newest Open.
+func (w *dataWorld) used(n int) bool { return n > 0 && w.log[n-1].held }
+
 func ref(open int32) policy.OpenRef {
 	if open == 0 {
 		return policy.OpenRef{}
@@ -191,7 +195,7 @@ func (w *dataWorld) lineageAt(n int) policy.Lineage {
 	if !ok {
 		return policy.Lineage{}
 	}
-	return policy.Lineage{Open: ref(open.open), Held: w.positions(held), Opened: w.positions(open.pos)}
+	return policy.Lineage{Open: ref(open.open), Held: w.positions(held), Opened: w.positions(open.pos), Used: w.used(n)}
 }
 
 // markerOf is what a node says its data is marked with.
