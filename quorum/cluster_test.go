@@ -204,13 +204,19 @@ func (f *fakeLiteFS) follow(ctx context.Context, host string) {
 	}
 	c.Close()
 	p := f.peers[host]
-	if _, err := p.node.Serving(); err != nil {
+	p.mu.Lock()
+	from := p.node
+	p.mu.Unlock()
+	if from == nil {
+		return // its machine has a new disk and is not up yet
+	}
+	if _, err := from.Serving(); err != nil {
 		return
 	}
 	pos, _, _ := f.Positions(ctx)
 	f.node.Connected(up, pos)
 	for up.Err() == nil && ctx.Err() == nil && !f.stopped.Load() {
-		if s, err := p.node.Serving(); err != nil || s.Err() != nil {
+		if s, err := from.Serving(); err != nil || s.Err() != nil {
 			return
 		}
 		if !f.stuck.Load() {
