@@ -50,7 +50,12 @@ func TestAcceptLoss(t *testing.T) {
 		require.NoError(t, n.PowerOff())
 	}
 	for _, n := range others {
+		// Without its cluster id LiteFS refuses to be the primary of a cluster
+		// that has one (store.go, acquireLeaseOrPrimaryInfo).
+		id, err := os.ReadFile(filepath.Join(n.Data(), "clusterid"))
+		require.NoError(t, err)
 		require.NoError(t, n.WipeLiteFS())
+		require.NoError(t, os.WriteFile(filepath.Join(n.Data(), "clusterid"), id, 0o600))
 		require.NoError(t, n.Start())
 	}
 
@@ -125,11 +130,13 @@ func restore(t *testing.T, n *cluster.Node, from string) {
 	require.NoError(t, os.CopyFS(n.Data(), os.DirFS(filepath.Join(n.Dir, from))))
 }
 
-// startAfresh starts nodes that have never run litefence, over LiteFS's data.
+// startAfresh starts nodes that have never run litefence, over LiteFS's data:
+// without a raft store, and without the mark that a primary leaves.
 func startAfresh(t *testing.T, c *cluster.Cluster) {
 	t.Helper()
 	for _, n := range c.Nodes {
 		require.NoError(t, os.RemoveAll(n.RaftData()))
+		require.NoError(t, os.RemoveAll(filepath.Join(n.Data(), "litefence.marker")))
 		require.NoError(t, n.Start())
 	}
 }
