@@ -70,7 +70,7 @@ func (n *Node) Config() string {
 		}
 		s += fmt.Sprintf("litefs: {mode: %s, config: %q, data-dir: %q}\n", mode, n.liteFSConfigPath(), n.Data()) + n.c.opts.Extra
 	}
-	return s + fmt.Sprintf("admin: {socket: %q}\n", n.socket())
+	return s + "\n" + fmt.Sprintf("admin: {socket: %q}\n", n.socket())
 }
 
 // transport is the part of the config that says how nodes know each other.
