@@ -58,7 +58,7 @@ func checkLower(lower string) error {
 	if err != nil {
 		return err
 	}
-	if _, err := os.Stat(lower); errors.Is(err, unix.ENOTCONN) {
+	if err := alive(lower); errors.Is(err, unix.ENOTCONN) {
 		return fmt.Errorf("lower %s is a dead FUSE mount: detach it (umount -l %s) and start LiteFS again", lower, lower)
 	} else if err != nil {
 		return fmt.Errorf("lower %s: %w", lower, err)
@@ -84,8 +84,7 @@ func checkMountPoint(lower, mount string) error {
 		if m == nil {
 			break
 		}
-		_, statErr := os.Stat(mount)
-		if m.fstype != "fuse."+fsType || !errors.Is(statErr, unix.ENOTCONN) {
+		if m.fstype != "fuse."+fsType || !errors.Is(alive(mount), unix.ENOTCONN) {
 			return fmt.Errorf("mount point %s is in use by a mount of %s (%s): unmount it or choose another", mount, m.source, m.fstype)
 		}
 		if err := unix.Unmount(mount, unix.MNT_DETACH); err != nil {
@@ -102,6 +101,14 @@ func checkMountPoint(lower, mount string) error {
 		return fmt.Errorf("mount point %s is not empty: what lies there would be hidden, choose an empty directory", mount)
 	}
 	return nil
+}
+
+// alive asks whoever serves the mount at path; ENOTCONN = nobody does any more.
+// Not by stat: the kernel answers that from the attributes that it keeps of the
+// root, after a daemon's death too.
+func alive(path string) error {
+	_, err := retry(func() (int, error) { return 0, unix.Statfs(path, new(unix.Statfs_t)) })
+	return err
 }
 
 type mountEntry struct{ fstype, source string }

@@ -2,7 +2,6 @@ package fusefs
 
 import (
 	"errors"
-	"os"
 
 	"golang.org/x/sys/unix"
 )
@@ -25,8 +24,7 @@ func IsDead(lower string) bool {
 	if err != nil || m == nil || m.source != "litefs" {
 		return false
 	}
-	_, err = os.Stat(lower)
-	return errors.Is(err, unix.ENOTCONN)
+	return errors.Is(alive(lower), unix.ENOTCONN)
 }
 
 // LowerGone reports that the LiteFS under this mount is gone for good. It asks

@@ -136,13 +136,7 @@ func (d *daemon) start(ctx context.Context) error {
 	if err := unix.Prctl(unix.PR_SET_DUMPABLE, 0, 0, 0, 0); err != nil {
 		return fmt.Errorf("prctl(PR_SET_DUMPABLE): %w", err)
 	}
-	// The mount of a daemon that was killed a moment ago may still be dying.
-	err := fusefs.Preflight(cfg.Fence.Lower, cfg.Fence.Mount)
-	for i := 0; err != nil && i < 20 && ctx.Err() == nil; i++ {
-		time.Sleep(100 * time.Millisecond)
-		err = fusefs.Preflight(cfg.Fence.Lower, cfg.Fence.Mount)
-	}
-	if err != nil {
+	if err := fusefs.Preflight(cfg.Fence.Lower, cfg.Fence.Mount); err != nil {
 		return notReadyError(err)
 	}
 	d.announce()
