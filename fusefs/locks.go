@@ -56,9 +56,6 @@ func (s slot) bytesOf() (start, size int64) {
 
 func (s slot) inSHM() bool { return s >= slotWrite }
 
-// walRead reports the slots by which a WAL transaction reads.
-func (s slot) walRead() bool { return s >= slotRead0 && s <= slotRead4 }
-
 // slotSet is a set of slots, one bit each.
 type slotSet uint16
 

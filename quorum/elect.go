@@ -48,8 +48,10 @@ func (n *Node) unskip(name string) {
 func (n *Node) isSkipped(name string) bool {
 	n.mu.Lock()
 	defer n.mu.Unlock()
-	return time.Now().Before(n.skip[name].until)
+	return n.skippedLocked(name)
 }
+
+func (n *Node) skippedLocked(name string) bool { return time.Now().Before(n.skip[name].until) }
 
 // elect gathers the voters' reports and chooses the next primary. Where every
 // candidate is being passed over, the best of them keeps trying.

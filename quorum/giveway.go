@@ -7,8 +7,6 @@ import (
 	"time"
 
 	"github.com/hashicorp/raft"
-
-	"github.com/litefence/litefence/policy"
 )
 
 // givingWay is when an unhealthy primary may try again to hand over. Only reign's
@@ -49,37 +47,17 @@ func (n *Node) giveWay(ctx context.Context, g *grant) bool {
 	return true
 }
 
-// healthyHeir is the healthy node that can best take over from this one now:
-// healthy, heard of lately, in step, not behind what a majority holds, not
-// fenced, not passed over, and with a majority of healthy voters for its lease.
+// healthyHeir is the node that can best take over from this one now: fit for a
+// handoff, heard of lately, not behind what a majority holds, not passed over,
+// and with a majority of healthy voters for its lease.
 func (n *Node) healthyHeir(term uint64) (heir raft.Server, ok bool) {
 	if !n.healthyMajority(term) {
 		return heir, false
 	}
-	st := n.fsm.state()
-	var most PeerState
-	for _, s := range n.servers() {
-		name := nodeName(s.ID)
-		n.mu.Lock()
-		rec := n.peerStates[name]
-		n.mu.Unlock()
-		p := rec.state
-		if s.Suffrage != raft.Voter || s.ID == n.raftID() || !n.vouches(term, s.ID) || n.isSkipped(name) ||
-			rec.err != nil || time.Since(rec.at) > 2*peerTimeout || p.RaftID != string(s.ID) {
-			continue
-		}
-		switch p.Reason {
-		case policy.ReasonManual, policy.ReasonCommand, policy.ReasonShutdown:
-			continue
-		}
-		if p.Health.Health == policy.Unhealthy || p.Marker != st.ref() || p.Positions.Behind(st.Held) {
-			continue
-		}
-		if x, y := p.Positions.Sum(), most.Positions.Sum(); !ok || x > y || x == y && name < most.Name {
-			heir, most, ok = s, p, true
-		}
-	}
-	return heir, ok
+	held := n.fsm.state().Held
+	return n.bestTarget(func(s raft.Server, p PeerState) bool {
+		return n.vouches(term, s.ID) && !n.skippedLocked(nodeName(s.ID)) && !p.Positions.Behind(held)
+	})
 }
 
 // vouches reports whether a voter's answers, which count only while it is

@@ -118,21 +118,26 @@ func (n *Node) memberNames() (names []string) {
 
 // anyTarget waits a little for one: after a change of the primary the others
 // come into step within some tenths of a second.
-func (n *Node) anyTarget(ctx context.Context) (s raft.Server, err error) {
+func (n *Node) anyTarget(ctx context.Context) (raft.Server, error) {
 	ctx, cancel := context.WithTimeout(ctx, inStepWithin)
 	defer cancel()
 	for {
-		if s, err = n.bestTarget(); err == nil || ctx.Err() != nil || len(n.servers()) < 2 {
-			return s, err
+		s, ok := n.bestTarget(func(raft.Server, PeerState) bool { return true })
+		if ok {
+			return s, nil
+		}
+		if ctx.Err() != nil || len(n.servers()) < 2 {
+			return s, fmt.Errorf("%w: no other node is in step with this primary and fit to take over", ErrUnsafe)
 		}
 		n.askPeers()
 		rest(ctx, handoffTick)
 	}
 }
 
-// bestTarget is the most advanced of the other nodes in step, then the first by
-// name, as they were heard of last.
-func (n *Node) bestTarget() (best raft.Server, err error) {
+// bestTarget is the most advanced of the other nodes that are in step and fit,
+// for the caller too, then the first by name, as they were heard of last. fits is
+// called with mu held.
+func (n *Node) bestTarget(fits func(raft.Server, PeerState) bool) (best raft.Server, ok bool) {
 	ref := n.fsm.state().ref()
 	n.mu.Lock()
 	defer n.mu.Unlock()
@@ -142,18 +147,15 @@ func (n *Node) bestTarget() (best raft.Server, err error) {
 		if s.ID == n.raftID() || s.Suffrage != raft.Voter || rec.err != nil || time.Since(rec.at) > 2*peerTimeout {
 			continue
 		}
-		if rec.state.Marker != ref || n.unfit(s, rec.state) != nil {
+		if rec.state.Marker != ref || n.unfit(s, rec.state) != nil || !fits(s, rec.state) {
 			continue
 		}
 		ahead := int64(rec.state.Positions.Sum()) - int64(most.Positions.Sum())
-		if best.ID == "" || ahead > 0 || ahead == 0 && rec.state.Name < most.Name {
-			best, most = s, rec.state
+		if !ok || ahead > 0 || ahead == 0 && rec.state.Name < most.Name {
+			best, most, ok = s, rec.state, true
 		}
 	}
-	if best.ID == "" {
-		return best, fmt.Errorf("%w: no other node is in step with this primary and fit to take over", ErrUnsafe)
-	}
-	return best, nil
+	return best, ok
 }
 
 // askTarget asks a handover's target how it is; an error that is ErrUnsafe says

@@ -1,7 +1,6 @@
 package quorum
 
 import (
-	"bytes"
 	"context"
 	"errors"
 	"log/slog"
@@ -20,22 +19,9 @@ import (
 )
 
 // logLines is a log whose lines can be counted.
-type logLines struct {
-	mu sync.Mutex
-	b  bytes.Buffer
-}
+type logLines struct{ syncBuffer }
 
-func (l *logLines) Write(p []byte) (int, error) {
-	l.mu.Lock()
-	defer l.mu.Unlock()
-	return l.b.Write(p)
-}
-
-func (l *logLines) all() []string {
-	l.mu.Lock()
-	defer l.mu.Unlock()
-	return strings.Split(strings.TrimSpace(l.b.String()), "\n")
-}
+func (l *logLines) all() []string { return strings.Split(strings.TrimSpace(l.String()), "\n") }
 
 func newTestHealth() (*health, *logLines, *atomic.Int64) {
 	lines, changes := &logLines{}, &atomic.Int64{}

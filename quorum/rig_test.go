@@ -307,8 +307,7 @@ func (n *rigNode) open(term uint64) {
 		wait = 0
 	}
 	for !n.lease.over(term) && n.ctx.Err() == nil {
-		first, credit, ok := n.lease.firstMajority(term)
-		if ok && (systemClock{}).Mono() >= first+int64(wait-min(wait, credit)) {
+		if left, ok := n.lease.leftToWait(term, wait, n.fsm.state().creditable()); ok && left <= 0 {
 			break
 		}
 		time.Sleep(time.Millisecond)

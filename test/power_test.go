@@ -19,8 +19,7 @@ func TestPowerLoss(t *testing.T) {
 		"old primary first": {old, others[0], others[1]},
 		"old primary last":  {others[0], others[1], old},
 	} {
-		primary := writable(t, c.Nodes...)
-		if primary != old {
+		if writable(t, c.Nodes...) != old {
 			moveTo(t, c, old)
 		}
 		w, err := old.StartApp("write", appDB(old), nil, "-name", name)
@@ -33,7 +32,7 @@ func TestPowerLoss(t *testing.T) {
 		for _, n := range order {
 			require.NoError(t, n.Start())
 		}
-		primary = writable(t, c.Nodes...)
+		writable(t, c.Nodes...)
 		allInStep(t, c)
 		acked := w.Acked()
 		for _, n := range c.Nodes {

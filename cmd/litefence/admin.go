@@ -1,6 +1,7 @@
 package main
 
 import (
+	"bytes"
 	"context"
 	"encoding/json"
 	"errors"
@@ -177,6 +178,34 @@ func (c *adminClient) do(ctx context.Context, method, path string, body io.Reade
 		return fmt.Errorf("%s: %s", resp.Status, msg)
 	}
 	return json.NewDecoder(resp.Body).Decode(out)
+}
+
+// ask posts a question that may take long, bounded by ctx alone, and whose answer
+// is JSON whatever the status. It returns the exit code that exits has for the
+// status.
+func (c *adminClient) ask(ctx context.Context, path string, q, out any, exits map[int]int) (code int, err error) {
+	body, err := json.Marshal(q)
+	if err != nil {
+		return exitFailed, err
+	}
+	req, err := http.NewRequestWithContext(ctx, http.MethodPost, "http://litefence"+path, bytes.NewReader(body))
+	if err != nil {
+		return exitFailed, err
+	}
+	patient := *c.http
+	patient.Timeout = 0
+	resp, err := patient.Do(req)
+	if err != nil {
+		return exitNotReady, fmt.Errorf("no daemon answers on %s: %w", c.socket, err)
+	}
+	defer resp.Body.Close()
+	if err := json.NewDecoder(resp.Body).Decode(out); err != nil {
+		return exitFailed, fmt.Errorf("%s: %s: %w", path, resp.Status, err)
+	}
+	if code, ok := exits[resp.StatusCode]; ok {
+		return code, nil
+	}
+	return exitFailed, nil
 }
 
 func (c *adminClient) status(ctx context.Context) (s statusReply, err error) {

@@ -1,13 +1,13 @@
 package main
 
 import (
-	"bytes"
 	"context"
 	"encoding/json"
 	"errors"
 	"fmt"
 	"net/http"
 	"os"
+	"strings"
 	"time"
 
 	"github.com/litefence/litefence/quorum"
@@ -44,19 +44,14 @@ func handoffMain(args []string) int {
 	connect := socketFlags(fs)
 	timeout := fs.Duration("timeout", handoffTimeout, "call it off after this long")
 	asJSON := fs.Bool("json", false, "as JSON")
-	to := ""
-	for rest := args; ; rest = fs.Args()[1:] { // flags may stand on both sides of NODE
-		if code, ok := parse(fs, rest); !ok {
-			return code
-		}
-		if fs.NArg() == 0 {
-			break
-		}
-		if to != "" {
-			return fail(exitUsage, fmt.Errorf("handoff: one NODE at most, not %q and %q", to, fs.Arg(0)))
-		}
-		to = fs.Arg(0)
+	nodes, code, ok := parseAround(fs, args)
+	if !ok {
+		return code
 	}
+	if len(nodes) > 1 {
+		return fail(exitUsage, fmt.Errorf("handoff: one NODE at most, not %q and %q", nodes[0], nodes[1]))
+	}
+	to := strings.Join(nodes, "")
 	if *timeout <= 0 {
 		return fail(exitUsage, fmt.Errorf("handoff: -timeout %s: want more than 0", *timeout))
 	}
@@ -80,31 +75,13 @@ func handoffMain(args []string) int {
 
 // handoff returns the exit code too.
 func (c *adminClient) handoff(ctx context.Context, to string, timeout time.Duration) (code int, r handoffReply, err error) {
-	body, _ := json.Marshal(handoffBody{To: to, Timeout: timeout.String()})
 	ctx, cancel := context.WithTimeout(ctx, timeout+handoffRest)
 	defer cancel()
-	req, err := http.NewRequestWithContext(ctx, http.MethodPost, "http://litefence/v1/handoff", bytes.NewReader(body))
-	if err != nil {
-		return exitFailed, r, err
+	code, err = c.ask(ctx, "/v1/handoff", handoffBody{To: to, Timeout: timeout.String()}, &r, handoffExits)
+	if err == nil && r.Error != "" {
+		err = fmt.Errorf("handoff: %s", r.Error)
 	}
-	patient := *c.http
-	patient.Timeout = 0 // ctx has it
-	resp, err := patient.Do(req)
-	if err != nil {
-		return exitNotReady, r, fmt.Errorf("no daemon answers on %s: %w", c.socket, err)
-	}
-	defer resp.Body.Close()
-	code, ok := handoffExits[resp.StatusCode]
-	if !ok {
-		code = exitFailed
-	}
-	if err := json.NewDecoder(resp.Body).Decode(&r); err != nil {
-		return exitFailed, r, fmt.Errorf("handoff: %s: %w", resp.Status, err)
-	}
-	if r.Error != "" {
-		return code, r, fmt.Errorf("handoff: %s", r.Error)
-	}
-	return code, r, nil
+	return code, r, err
 }
 
 // serveHandoff answers when the other node is writable, or when nothing has

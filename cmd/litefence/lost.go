@@ -3,7 +3,6 @@ package main
 import (
 	"encoding/json"
 	"errors"
-	"flag"
 	"fmt"
 	"io"
 	"maps"
@@ -35,16 +34,6 @@ func lostMain(args []string) int {
 		return fail(max(code, exitFailed), err)
 	}
 	return code
-}
-
-// parseAround takes flags before, between and after the other words.
-func parseAround(fs *flag.FlagSet, args []string) (words []string, code int, ok bool) {
-	for {
-		if code, ok = parse(fs, args); !ok || fs.NArg() == 0 {
-			return words, code, ok
-		}
-		words, args = append(words, fs.Arg(0)), fs.Args()[1:]
-	}
 }
 
 func lostCommand(w io.Writer, all []quorum.Lost, args []string, asJSON bool) (int, error) {

@@ -97,6 +97,16 @@ func parse(fs *flag.FlagSet, args []string) (code int, ok bool) {
 	return 0, true
 }
 
+// parseAround takes flags before, between and after the other words.
+func parseAround(fs *flag.FlagSet, args []string) (words []string, code int, ok bool) {
+	for {
+		if code, ok = parse(fs, args); !ok || fs.NArg() == 0 {
+			return words, code, ok
+		}
+		words, args = append(words, fs.Arg(0)), fs.Args()[1:]
+	}
+}
+
 // fail prints one clear line.
 func fail(code int, err error) int {
 	fmt.Fprintln(os.Stderr, "litefence:", err)

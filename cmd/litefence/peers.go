@@ -1,7 +1,6 @@
 package main
 
 import (
-	"bytes"
 	"context"
 	"encoding/json"
 	"errors"
@@ -37,15 +36,9 @@ func peersMain(args []string) int {
 	fs := newFlags("peers", peersUsage)
 	connect := socketFlags(fs)
 	asJSON := fs.Bool("json", false, "as JSON")
-	var words []string
-	for rest := args; ; { // flags may stand on both sides of the words
-		if code, ok := parse(fs, rest); !ok {
-			return code
-		}
-		if fs.NArg() == 0 {
-			break
-		}
-		words, rest = append(words, fs.Arg(0)), fs.Args()[1:]
+	words, code, ok := parseAround(fs, args)
+	if !ok {
+		return code
 	}
 	change, err := parseChange(words)
 	if err != nil {
@@ -148,29 +141,11 @@ func orUnknown(s string) string {
 func (c *adminClient) changePeers(ctx context.Context, ch quorum.Change) (code int, r peersReply, err error) {
 	ctx, cancel := context.WithTimeout(ctx, peersLimit)
 	defer cancel()
-	body, _ := json.Marshal(ch)
-	req, err := http.NewRequestWithContext(ctx, http.MethodPost, "http://litefence/v1/peers", bytes.NewReader(body))
-	if err != nil {
-		return exitFailed, r, err
+	code, err = c.ask(ctx, "/v1/peers", ch, &r, peersExits)
+	if err == nil && r.Error != "" {
+		err = fmt.Errorf("peers: %s", r.Error)
 	}
-	patient := *c.http
-	patient.Timeout = 0 // ctx has it
-	resp, err := patient.Do(req)
-	if err != nil {
-		return exitNotReady, r, fmt.Errorf("no daemon answers on %s: %w", c.socket, err)
-	}
-	defer resp.Body.Close()
-	code, ok := peersExits[resp.StatusCode]
-	if !ok {
-		code = exitFailed
-	}
-	if err := json.NewDecoder(resp.Body).Decode(&r); err != nil {
-		return exitFailed, r, fmt.Errorf("peers: %s: %w", resp.Status, err)
-	}
-	if r.Error != "" {
-		return code, r, fmt.Errorf("peers: %s", r.Error)
-	}
-	return code, r, nil
+	return code, r, err
 }
 
 // servePeers makes a change to its end, also where the client hangs up.

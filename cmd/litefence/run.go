@@ -5,6 +5,7 @@ import (
 	"errors"
 	"fmt"
 	"log/slog"
+	"net/http"
 	"os"
 	"os/signal"
 	"runtime"
@@ -38,13 +39,18 @@ func runMain(args []string) int {
 		return fail(exitUsage, err)
 	}
 	spreadThreads()
+	d := &daemon{cfg: cfg, lowerTimeout: *lowerTimeout, app: fs.Args(), log: newLogger(cfg.Log, os.Stderr)}
+	return d.untilSignal()
+}
+
+// untilSignal runs the daemon until it ends or is told to by a signal.
+func (d *daemon) untilSignal() int {
 	ctx, stop := signal.NotifyContext(context.Background(), syscall.SIGTERM, syscall.SIGINT)
 	defer stop()
 	go func() {
 		<-ctx.Done()
 		stop() // a second signal ends the process at once
 	}()
-	d := &daemon{cfg: cfg, lowerTimeout: *lowerTimeout, app: fs.Args(), log: newLogger(cfg.Log, os.Stderr)}
 	code, err := d.run(ctx)
 	if err != nil {
 		return fail(code, err)
@@ -144,24 +150,13 @@ func (d *daemon) start(ctx context.Context) error {
 	// The node: port and state on disk; it does not take part yet.
 	d.gate = fusefs.NewGate()
 	d.client = litefs.NewClient(cfg.LiteFS.URL)
-	local := &localLiteFS{client: d.client, dataDir: cfg.LiteFS.DataDir}
-	secure, err := secureTransport(cfg, d.log)
-	if err != nil {
-		return usageError(err)
-	}
 	probes, err := d.probes()
 	if err != nil {
 		return usageError(err)
 	}
-	d.node, err = quorum.Open(d.quorumConfig(local, secure, probes))
-	var unfit quorum.ConfigError
-	if errors.As(err, &unfit) {
-		return usageError(err)
+	if err := d.openNode(&localLiteFS{client: d.client, dataDir: cfg.LiteFS.DataDir}, probes); err != nil {
+		return err
 	}
-	if err != nil {
-		return notReadyError(err)
-	}
-	d.defers(func(ctx context.Context) { d.logged("quorum", d.node.Close(ctx)) })
 
 	// The relay's and the lease endpoint's ports are taken before the node takes
 	// part, so that a port in use harms nobody.
@@ -169,14 +164,8 @@ func (d *daemon) start(ctx context.Context) error {
 	if err != nil {
 		return notReadyError(err)
 	}
-	if err := d.node.Start(relay); err != nil {
-		return notReadyError(err)
-	}
-	if err := d.serveAdmin(); err != nil {
-		return notReadyError(err)
-	}
-	if err := d.node.CheckPeers(); err != nil {
-		return fatalError(err)
+	if err := d.takePart(relay); err != nil {
+		return err
 	}
 
 	// LiteFS, then the fenced mount over it.
@@ -194,6 +183,38 @@ func (d *daemon) start(ctx context.Context) error {
 	// From here on the way down begins with the gate: drain, key, leadership.
 	d.defers(d.node.StepDown)
 	return d.startApp()
+}
+
+// openNode makes the node; local is nil for a witness.
+func (d *daemon) openNode(local quorum.LocalLiteFS, probes []quorum.Probe) error {
+	secure, err := secureTransport(d.cfg, d.log)
+	if err != nil {
+		return usageError(err)
+	}
+	d.node, err = quorum.Open(d.quorumConfig(local, secure, probes))
+	var unfit quorum.ConfigError
+	if errors.As(err, &unfit) {
+		return usageError(err)
+	}
+	if err != nil {
+		return notReadyError(err)
+	}
+	d.defers(func(ctx context.Context) { d.logged("quorum", d.node.Close(ctx)) })
+	return nil
+}
+
+// takePart has the node join the cluster and answer on its admin socket.
+func (d *daemon) takePart(relay http.Handler) error {
+	if err := d.node.Start(relay); err != nil {
+		return notReadyError(err)
+	}
+	if err := d.serveAdmin(); err != nil {
+		return notReadyError(err)
+	}
+	if err := d.node.CheckPeers(); err != nil {
+		return fatalError(err)
+	}
+	return nil
 }
 
 func (d *daemon) defers(f func(context.Context)) { d.undo = append(d.undo, f) }

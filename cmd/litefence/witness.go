@@ -5,10 +5,6 @@ import (
 	"errors"
 	"fmt"
 	"os"
-	"os/signal"
-	"syscall"
-
-	"github.com/litefence/litefence/quorum"
 )
 
 func witnessMain(args []string) int {
@@ -27,14 +23,8 @@ func witnessMain(args []string) int {
 	if err != nil {
 		return fail(exitUsage, err)
 	}
-	ctx, stop := signal.NotifyContext(context.Background(), syscall.SIGTERM, syscall.SIGINT)
-	defer stop()
 	d := &daemon{cfg: cfg, witness: true, log: newLogger(cfg.Log, os.Stderr)}
-	code, err := d.run(ctx)
-	if err != nil {
-		return fail(code, err)
-	}
-	return code
+	return d.untilSignal()
 }
 
 // dataSections are the parts of a config that a node without LiteFS and mount
@@ -54,27 +44,11 @@ func (d *configDecoder) noteData() {
 // startWitness is the wiring of a voter without data.
 func (d *daemon) startWitness(context.Context) error {
 	d.announce()
-	secure, err := secureTransport(d.cfg, d.log)
-	if err != nil {
-		return usageError(err)
+	if err := d.openNode(nil, nil); err != nil {
+		return err
 	}
-	d.node, err = quorum.Open(d.quorumConfig(nil, secure, nil))
-	var unfit quorum.ConfigError
-	if errors.As(err, &unfit) {
-		return usageError(err)
-	}
-	if err != nil {
-		return notReadyError(err)
-	}
-	d.defers(func(ctx context.Context) { d.logged("quorum", d.node.Close(ctx)) })
-	if err := d.node.Start(nil); err != nil {
-		return notReadyError(err)
-	}
-	if err := d.serveAdmin(); err != nil {
-		return notReadyError(err)
-	}
-	if err := d.node.CheckPeers(); err != nil {
-		return usageError(err)
+	if err := d.takePart(nil); err != nil {
+		return err
 	}
 	d.log.Info("witness: a vote, no data", "node", d.cfg.Node)
 	return nil

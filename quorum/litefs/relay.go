@@ -82,9 +82,6 @@ func NewRelay(addr, liteFSURL string, r Router, log *slog.Logger) (*Relay, error
 	return rl, nil
 }
 
-// Addr returns the address the relay listens on.
-func (r *Relay) Addr() net.Addr { return r.ln.Addr() }
-
 // URL returns the address to give to LiteFS.
 func (r *Relay) URL() string { return "http://" + r.ln.Addr().String() }
 

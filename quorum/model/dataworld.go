@@ -198,14 +198,6 @@ func (w *dataWorld) lineageAt(n int) policy.Lineage {
 	return policy.Lineage{Open: ref(open.open), Held: w.positions(held), Opened: w.positions(open.pos), Used: w.used(n)}
 }
 
-// markerOf is what a node says its data is marked with.
-func (w *dataWorld) markerOf(nd *dataNode, f files) int32 {
-	if w.off.on(MarkerInData) {
-		return f.marker
-	}
-	return nd.outside
-}
-
 func (w *dataWorld) report(n int, f files) policy.Report {
 	nd := &w.nodes[n]
 	r := policy.Report{Node: string(rune('0' + n)), HasLiteFS: !nd.witness, Eligible: true, Positions: w.positions(f.db)}
