@@ -38,7 +38,6 @@ func runMain(args []string) int {
 	if err != nil {
 		return fail(exitUsage, err)
 	}
-	spreadThreads()
 	d := &daemon{cfg: cfg, lowerTimeout: *lowerTimeout, app: fs.Args(), log: newLogger(cfg.Log, os.Stderr)}
 	return d.untilSignal()
 }
@@ -56,15 +55,6 @@ func (d *daemon) untilSignal() int {
 		return fail(code, err)
 	}
 	return code
-}
-
-// spreadThreads lets more threads run than there are cores: most of them sit in
-// a call to the kernel or LiteFS, and one that comes back should not have to
-// wait for the runtime to notice that. GOMAXPROCS in the environment goes first.
-func spreadThreads() {
-	if os.Getenv("GOMAXPROCS") == "" {
-		runtime.GOMAXPROCS(max(8, runtime.NumCPU()))
-	}
 }
 
 // daemon is one run of litefence.
