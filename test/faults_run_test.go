@@ -69,7 +69,16 @@ func befall(t *testing.T, c *cluster.Cluster, f fault, at timing, name string) o
 		}
 		return fmt.Errorf("nobody has acknowledged 20 rows since the end of the fault")
 	})
+	eventually(t, "every node may become primary again", func() error {
+		now, err := writableNow(c)
+		if err != nil {
+			return err
+		}
+		return marked(now, c)
+	})
+	back := time.Duration(workload.Now() - b.end)
 	o := b.finish()
+	o.back = back
 	o.fault, o.timing = f.name, at.name
 	t.Logf("%+v", o)
 	require.Zero(t, o.stale, "acknowledged on the old primary after another node wrote")
@@ -101,7 +110,6 @@ func (b *befallen) finish() (o outcome) {
 	reads, err := b.reader.Finish()
 	require.NoError(t, err)
 	allInStep(t, b.c)
-	o.back = time.Duration(workload.Now() - b.end)
 	byEnd := func(x, y workload.Event) int { return int(x.End - y.End) }
 	slices.SortFunc(all, byEnd)
 	slices.SortFunc(next, byEnd)

@@ -14,13 +14,13 @@ const faultsIntro = `# What faults cost
 
 Made by ` + "`make faults`" + `: three nodes with real LiteFS on one machine of two cores, an application on each that tries to write a row every 10 ms, WAL. The fault befalls the primary. Times are seconds, median and worst of the rounds; all are seen from the applications.
 
-- **fence**: from the fault to the last write acknowledged on the old primary.
+- **fence**: from the fault to the last write acknowledged on the old primary, where another node took over. 0 = none was acknowledged since.
 - **elsewhere**: to the first write acknowledged on another node. "stays" = the primary got over it.
 - **outage**: the longest time without an acknowledged write anywhere.
 - **stale**: writes acknowledged on the old primary after the first one elsewhere. Zero, or the test fails.
 - **lost**: acknowledged rows that are not there in the end. LiteFS replicates after the commit; all of them were acknowledged before another node wrote, or the test fails.
 - **reads**: on the old primary while the fault lasted, and how many of them failed.
-- **back**: from the end of the fault until every node is in step again.
+- **back**: from the end of the fault until every node may become primary again.
 
 Meanwhile the status of every node is asked for and compared: who leads, in which term, how much lease is left, why a node is fenced.
 `
@@ -52,23 +52,23 @@ func faultsRow(all []outcome, name, timing string) string {
 			continue
 		}
 		rounds++
-		fence, outage, back = append(fence, o.fence), append(outage, o.outage), append(back, o.back)
+		outage, back = append(outage, o.outage), append(back, o.back)
 		if o.moved {
 			moved++
-			elsewhere = append(elsewhere, o.elsewhere)
+			fence, elsewhere = append(fence, o.fence), append(elsewhere, o.elsewhere)
 		}
 		sum.stale, sum.refused, sum.lost = sum.stale+o.stale, sum.refused+o.refused, sum.lost+o.lost
 		sum.reads, sum.failed = sum.reads+o.reads, sum.failed+o.failed
 	}
-	where := "stays"
+	fenced, where := "", "stays"
 	if moved > 0 {
-		where = spread(elsewhere)
+		fenced, where = spread(fence), spread(elsewhere)
 		if moved < rounds {
 			where += fmt.Sprintf(" (%d of %d)", moved, rounds)
 		}
 	}
 	return fmt.Sprintf("| %s | %d | %s | %s | %s | **%d** | %d | %d | %d (%d) | %s |\n",
-		name, rounds, spread(fence), where, spread(outage), sum.stale, sum.refused, sum.lost, sum.reads, sum.failed, spread(back))
+		name, rounds, fenced, where, spread(outage), sum.stale, sum.refused, sum.lost, sum.reads, sum.failed, spread(back))
 }
 
 // spread is median and worst, in seconds.
@@ -87,6 +87,6 @@ func TestFaultsTable(t *testing.T) {
 		{fault: "a", timing: "default", outage: 200 * time.Millisecond, back: 2 * time.Second, failed: 1, reads: 3},
 		{fault: "b", timing: "fast", outage: 100 * time.Millisecond},
 	})
-	require.Contains(t, rows, "| a | 2 | 0.25, 0.25 | 1.50 (1 of 2) | 1.30, 1.30 | **0** | 7 | 2 | 12 (1) | 2.00, 2.00 |\n")
-	require.Contains(t, rows, "| b | 1 | 0.00 | stays | 0.10 | **0** | 0 | 0 | 0 (0) | 0.00 |\n")
+	require.Contains(t, rows, "| a | 2 | 0.25 | 1.50 (1 of 2) | 1.30, 1.30 | **0** | 7 | 2 | 12 (1) | 2.00, 2.00 |\n")
+	require.Contains(t, rows, "| b | 1 |  | stays | 0.10 | **0** | 0 | 0 | 0 (0) | 0.00 |\n")
 }

@@ -85,9 +85,10 @@ func (a *App) Acked() (out []workload.Event) {
 	return out
 }
 
-// Finish stops the application and returns everything that it reported.
+// Finish stops the application and returns everything that it reported. SQLite
+// takes 10 s to give up on a WAL connection whose mount has died.
 func (a *App) Finish() ([]workload.Event, error) {
-	err := a.Stop(10 * time.Second)
+	err := a.Stop(30 * time.Second)
 	select {
 	case <-a.read:
 	case <-time.After(10 * time.Second):
