@@ -32,13 +32,7 @@ func TestAcceptLoss(t *testing.T) {
 	insert(t, old, "before")
 	allInStep(t, c)
 	// Until then an empty node stands where the Open stood.
-	eventually(t, "the position is recorded in raft", func() error {
-		s, err := old.Status()
-		if err == nil && s.Held["app.db"] != s.Positions["app.db"] {
-			err = fmt.Errorf("held %v, at %v", s.Held, s.Positions)
-		}
-		return err
-	})
+	held(t, old)
 	others := c.Others(old)
 	node := others[0]
 	_, err := node.CLI("accept-loss", "-yes")
@@ -50,12 +44,7 @@ func TestAcceptLoss(t *testing.T) {
 		require.NoError(t, n.PowerOff())
 	}
 	for _, n := range others {
-		// Without its cluster id LiteFS refuses to be the primary of a cluster
-		// that has one (store.go, acquireLeaseOrPrimaryInfo).
-		id, err := os.ReadFile(filepath.Join(n.Data(), "clusterid"))
-		require.NoError(t, err)
-		require.NoError(t, n.WipeLiteFS())
-		require.NoError(t, os.WriteFile(filepath.Join(n.Data(), "clusterid"), id, 0o600))
+		wipeButClusterID(t, n)
 		require.NoError(t, n.Start())
 	}
 
