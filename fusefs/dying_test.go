@@ -84,6 +84,13 @@ func TestLowerIsStopped(t *testing.T) {
 				t.Fatalf("answered by a LiteFS that is stopped: %+v", ans)
 			case <-time.After(200 * time.Millisecond): // long enough for what would be wrong
 			}
+			counted := make(chan Stats, 1)
+			go func() { counted <- r.fs.Stats() }()
+			select {
+			case <-counted:
+			case <-time.After(5 * time.Second):
+				t.Error("the counters wait for LiteFS too")
+			}
 			require.NoError(t, r.proc.Process.Signal(end))
 			ans := <-answered
 			if end == syscall.SIGKILL {

@@ -151,13 +151,8 @@ func TestConflictIsForTheOperator(t *testing.T) {
 	others[0].lite.commit("db", 70)
 	others[1].lite.commit("db", 71)
 	c.writerNone(others)
-	eventually(t, "state FAILED", func() bool {
-		for _, n := range others {
-			if n.IsLeading() && n.Status(t.Context()).State == StateFailed {
-				return true
-			}
-		}
-		return false
+	eventually(t, "state FAILED on leader and follower", func() bool {
+		return others[0].Status(t.Context()).State == StateFailed && others[1].Status(t.Context()).State == StateFailed
 	})
 	problem := "no primary: db has contents on " + min(others[0].name, others[1].name) + " and " + max(others[0].name, others[1].name) + " that exclude each other; run `litefence accept-loss` on the node whose data shall win"
 	eventually(t, "leader and follower say what it is", func() bool {
@@ -167,6 +162,9 @@ func TestConflictIsForTheOperator(t *testing.T) {
 	require.Equal(t, []LostDB{{Name: "db", From: others[0].name, Had: policy.Pos{TXID: 2, Checksum: 70}, Have: policy.Pos{TXID: 2, Checksum: 71}}}, plan.Lost)
 	require.Same(t, others[1], c.writer(w.name))
 	require.Empty(t, others[1].Status(t.Context()).Problem)
+	eventually(t, "it is over on both", func() bool {
+		return others[0].Status(t.Context()).State == StateHealthy && others[1].Status(t.Context()).State == StateHealthy
+	})
 }
 
 // The node in step comes back after the acceptance and before the Open: it goes

@@ -176,7 +176,7 @@ func TestFirstStartOverOldData(t *testing.T) {
 				return err
 			case s.Writable:
 				t.Fatalf("%s is writable", n.Name)
-			case s.IsLeader && s.State != "failed":
+			case s.State != "failed":
 				return fmt.Errorf("%s: state %s, reason %s", n.Name, s.State, s.Reason)
 			case !strings.Contains(s.Problem, "app.db has contents on n1 and n") || !strings.Contains(s.Problem, "accept-loss"):
 				return fmt.Errorf("%s: problem %q", n.Name, s.Problem)
