@@ -199,6 +199,42 @@ func TestWhoIsInStepGoesBeforeTheAccepted(t *testing.T) {
 	require.Same(t, w, c.writer())
 }
 
+// A LiteFS without the cluster's id refuses to be its primary. The loss is not
+// accepted there; what to do is said.
+func TestAcceptLossWantsTheClusterID(t *testing.T) {
+	c := newCluster(t, 3, func(cfg *Config) { cfg.LiteFSDir = "/var/lib/litefs" })
+	w := c.writer()
+	w.lite.commit("db", 1)
+	c.inStep(w)
+	require.NoError(t, w.SetClusterID(t.Context(), "LFSC1"))
+	eventually(t, "the id is confirmed everywhere", func() bool {
+		return c.nodes["n1"].ClusterID() != "" && c.nodes["n2"].ClusterID() != "" && c.nodes["n3"].ClusterID() != ""
+	})
+	others := c.loneRows(w, 1)
+	wiped := others[0]
+	for _, n := range others {
+		n.lite.copyFrom(newFakeLiteFS())
+		require.NoError(t, n.lite.SetMarker(policy.OpenRef{}))
+	}
+	c.writerNone(others)
+	for id, says := range map[string]string{"": "has no cluster id and", "LFSC2": "has the cluster id LFSC2 and"} {
+		wiped.lite.id.Store(&id)
+		var plan LossPlan
+		eventually(t, "a plan", func() bool {
+			var err error
+			plan, err = wiped.AcceptLoss(t.Context(), nil)
+			return plan.Node != "" && err != nil
+		})
+		_, err := wiped.AcceptLoss(t.Context(), &plan)
+		require.ErrorContains(t, err, says)
+		require.ErrorContains(t, err, "write LFSC1 into /var/lib/litefs/clusterid, start LiteFS again")
+		require.Empty(t, wiped.fsm.state().Accept.Node)
+	}
+	wiped.lite.id.Store(nil)
+	acceptOn(t, wiped)
+	require.Same(t, wiped, c.writer(w.name))
+}
+
 // An acceptance is for one identity of a node: it is read from the log alone.
 func TestAcceptRecordNamesTheIdentity(t *testing.T) {
 	st := state{Open: Record{Kind: KindOpen, ID: "o", Node: "n1", RaftID: "n1-1"}, Index: 7}

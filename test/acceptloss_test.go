@@ -43,8 +43,11 @@ func TestAcceptLoss(t *testing.T) {
 	for _, n := range c.Nodes {
 		require.NoError(t, n.PowerOff())
 	}
+	b, err := os.ReadFile(filepath.Join(node.Data(), "clusterid"))
+	require.NoError(t, err)
+	id := strings.TrimSpace(string(b))
 	for _, n := range others {
-		wipeButClusterID(t, n)
+		require.NoError(t, n.WipeLiteFS())
 		require.NoError(t, n.Start())
 	}
 
@@ -55,6 +58,18 @@ func TestAcceptLoss(t *testing.T) {
 		}
 		return err
 	})
+	eventually(t, "the cluster's id is asked for", func() error {
+		_, err := node.CLI("accept-loss", "-yes")
+		if err == nil || exitCode(err) == 3 {
+			return fmt.Errorf("accept-loss: %v", err)
+		}
+		require.Equal(t, 1, exitCode(err))
+		require.ErrorContains(t, err, "write "+id+" into "+filepath.Join(node.Data(), "clusterid"))
+		return nil
+	})
+	require.NoError(t, os.WriteFile(filepath.Join(node.Data(), "clusterid"), []byte(id), 0o600))
+	require.NoError(t, node.LiteFS().Kill())
+	require.NoError(t, node.StartLiteFS())
 	eventually(t, "it is shown what would be lost", func() error {
 		var plan struct {
 			Primary string
