@@ -106,6 +106,7 @@ func TestStatsOverAStoppedLiteFS(t *testing.T) {
 	require.Zero(t, a.lockOp("lock", fd, unix.F_WRLCK, pendingByte, 1))
 	r.eventually(func() bool { return r.fs.Stats().LocksHeld == 1 }, "PENDING alone is held")
 	require.NoError(t, r.proc.Process.Signal(syscall.SIGSTOP))
+	t.Cleanup(func() { _ = r.proc.Process.Signal(syscall.SIGCONT) })
 	a.send(order{Op: "lock", Fd: fd, Typ: unix.F_WRLCK, Off: pendingByte + 1, Len: 1})
 	r.eventually(func() bool { return waiting(a.cmd.Process.Pid) }, "it waits")
 	time.Sleep(200 * time.Millisecond) // long enough to be in LiteFS's hands
