@@ -75,6 +75,7 @@ type fakeLiteFS struct {
 	stuck   atomic.Bool // as a replica it applies nothing
 	barred  atomic.Bool // no candidate: never asks for the key
 	before  func()      // called with the key, before it acts on it
+	id      atomic.Pointer[string]
 }
 
 func newFakeLiteFS() *fakeLiteFS {
@@ -90,7 +91,12 @@ func (f *fakeLiteFS) Positions(context.Context) (policy.Positions, bool, error) 
 	return maps.Clone(f.pos), f.primary, nil
 }
 
-func (f *fakeLiteFS) ClusterID(context.Context) (string, error) { return "LFSC1", nil }
+func (f *fakeLiteFS) ClusterID(context.Context) (string, error) {
+	if id := f.id.Load(); id != nil {
+		return *id, nil
+	}
+	return "LFSC1", nil
+}
 
 func (f *fakeLiteFS) Marker() (policy.OpenRef, error) {
 	f.mu.Lock()

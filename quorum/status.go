@@ -184,7 +184,7 @@ func (n *Node) evaluate() {
 	if v != was {
 		n.since = time.Now()
 	}
-	n.state = nextState(n.state, v, o)
+	n.state = nextState(n.state, v, o, n.leaderSaysLocked().Conflict)
 	fs := n.fenceStateLocked(st)
 	told := n.told
 	n.told = fs
@@ -198,13 +198,16 @@ func (n *Node) evaluate() {
 }
 
 // nextState moves the analysis's state: a detected split brain is resolved when
-// this node follows a leader again or leads with a lease.
-func nextState(s State, v policy.Verdict, o policy.Observation) State {
+// this node follows a leader again or leads with a lease. A conflict is the whole
+// cluster's: it shows on a follower too, unless that one is stale itself.
+func nextState(s State, v policy.Verdict, o policy.Observation, conflictHeard bool) State {
 	switch {
 	case o.Conflict:
 		return StateFailed
 	case v.Stale:
 		return StateSplitBrain
+	case conflictHeard:
+		return StateFailed
 	case s == StateSplitBrain && !o.Elected():
 		return StateResolved
 	case s == StateResolved && o.Leader == "":
