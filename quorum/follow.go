@@ -236,6 +236,9 @@ func (n *Node) mark(ctx context.Context, f following, pos policy.Positions) bool
 		n.setOutOfStep("")
 		return true
 	}
+	if n.movedSince(f.asides) {
+		return false // the next stream may
+	}
 	ok, err := n.peers.inHistory(ctx, f.addr, historyRequest{Open: f.ref, Positions: pos})
 	if err != nil || !ok || ctx.Err() != nil || f.ctx.Err() != nil {
 		return false
@@ -255,13 +258,10 @@ func (n *Node) mark(ctx context.Context, f following, pos policy.Positions) bool
 func (n *Node) setMarker(ref policy.OpenRef, asides uint64) error {
 	n.markMu.Lock()
 	defer n.markMu.Unlock()
-	n.mu.Lock()
-	moved := n.asiding || n.asides != asides
-	n.mu.Unlock()
 	switch {
 	case n.fsm.state().ref() != ref:
 		return errors.New("a newer open is committed")
-	case moved:
+	case n.movedSince(asides):
 		return errors.New("databases were set aside meanwhile")
 	}
 	return n.cfg.LiteFS.SetMarker(ref)

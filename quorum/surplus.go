@@ -181,6 +181,14 @@ func (n *Node) beginAside(f following) bool {
 	return true
 }
 
+// movedSince reports whether databases are being set aside, or were since asides
+// was read. What was seen of them before puts nobody in step.
+func (n *Node) movedSince(asides uint64) bool {
+	n.mu.Lock()
+	defer n.mu.Unlock()
+	return n.asiding || n.asides != asides
+}
+
 // mayAside is the last look, with LiteFS stopped: pos is all that there will be,
 // and f's primary is asked once more.
 func (n *Node) mayAside(ctx context.Context, f following, pos policy.Positions, dbs []string) error {
