@@ -143,3 +143,42 @@ func TestSurplusIsReported(t *testing.T) {
 	require.Empty(t, s.OutOfStep)
 	requireAlone(t, old, aside)
 }
+
+// TestSetAsideIsFinished: the power went when the plan was on disk, and nothing
+// had been moved. The next start does it before LiteFS is there.
+func TestSetAsideIsFinished(t *testing.T) {
+	c := start(t, cluster.Options{Supervised: 1})
+	n := c.Nodes[0]
+	createDB(t, c, writable(t, c.Nodes...), "delete")
+	if writable(t, c.Nodes...) == n {
+		moveTo(t, c, c.Nodes[1])
+	}
+	insert(t, writable(t, c.Nodes...), "a")
+	allInStep(t, c)
+	require.NoError(t, n.Litefence().Stop(20*time.Second))
+	dbs := filepath.Join(n.Data(), "dbs")
+	require.NoError(t, os.CopyFS(filepath.Join(dbs, "late.db"), os.DirFS(filepath.Join(dbs, "app.db"))))
+	require.NoError(t, os.Remove(filepath.Join(n.Data(), "litefence.marker")))
+	dir := filepath.Join(n.Data(), "litefence-set-aside", "x1")
+	require.NoError(t, os.MkdirAll(dir, 0o700))
+	note := fmt.Sprintf(`{"id": "x1", "kind": "set-aside", "path": %q, "databases": [{"name": "late.db", "from": "n1",
+		"had": "0000000000000001/8000000000000001", "have": "0000000000000000/0000000000000000"}]}`, dir)
+	require.NoError(t, os.WriteFile(filepath.Join(dir, "plan.json"),
+		fmt.Appendf(nil, `{"id": "x1", "databases": ["late.db"], "note": %s}`, note), 0o600))
+
+	require.NoError(t, n.Start())
+	allInStep(t, c)
+	rows, err := n.SQL(filepath.Join(dir, "late.db", "database"), "PRAGMA integrity_check", "SELECT id FROM acked")
+	require.NoError(t, err)
+	require.Equal(t, []string{"ok", "a"}, rows)
+	require.NoDirExists(t, filepath.Join(dbs, "late.db"))
+	require.FileExists(t, filepath.Join(dir, "done.json"))
+	out, err := n.CLI("lost", "list")
+	require.NoError(t, err)
+	require.Contains(t, out, "x1  set-aside")
+	log, err := os.ReadFile(filepath.Join(n.Dir, "litefence.log"))
+	require.NoError(t, err)
+	require.Contains(t, string(log), "as begun before the last stop")
+	require.NotContains(t, string(log), "stopping LiteFS to set databases aside")
+	require.NoError(t, n.Litefence().Stop(20*time.Second))
+}
