@@ -155,10 +155,11 @@ type Node struct {
 	membership string     // what its operator should know of this node's part; "" = nothing
 	changing   sync.Mutex // one change of the members at a time
 
-	asiding   bool      // LiteFS is, or is about to be, stopped to set databases aside
-	asides    uint64    // how often that has begun
-	asideNext time.Time // no other attempt before
-	outOfStep string    // what keeps this follower out of step, and the mend; "" = nothing is known
+	asiding    bool      // LiteFS is, or is about to be, stopped to set databases aside
+	asides     uint64    // how often that has begun
+	asideNext  time.Time // no other attempt before; asideRetry after the last
+	asideRetry time.Duration
+	outOfStep  string // what keeps this follower out of step, and the mend; "" = nothing is known
 
 	markMu    sync.Mutex // orders the writers of the in-step marker
 	recording sync.Mutex // one record at a time

@@ -19,8 +19,9 @@ const (
 	// before anything is done about it.
 	surplusFor = 2 * time.Second
 	// asideRetry is how long nothing is set aside after an attempt, whatever
-	// became of it: each stops LiteFS.
-	asideRetry = time.Minute
+	// became of it: each stops LiteFS. It doubles with every failure in a row.
+	asideRetry    = time.Minute
+	asideRetryMax = time.Hour
 )
 
 // surplus names the databases of own that the opener lacks, or has no
@@ -144,7 +145,7 @@ func (n *Node) setAside(f following, pos policy.Positions, dbs []string) {
 	}
 	e := Lost{
 		Kind: kindSetAside, Node: n.cfg.Name, Primary: nodeName(f.id), Open: f.ref.Index,
-		Why: "the primary does not have this database, and LiteFS does not drop it on a replica, which cannot come into step with it",
+		Why: "the primary does not have them, and LiteFS does not drop them on a replica, which cannot come into step with them",
 	}
 	e.stamp(f.ref.ID)
 	for _, db := range dbs {
@@ -152,11 +153,9 @@ func (n *Node) setAside(f following, pos policy.Positions, dbs []string) {
 	}
 	n.log.Warn("stopping LiteFS to set databases aside that its primary lacks", "databases", dbs, "open", f.ref.Index, "primary", e.Primary)
 	err := n.cfg.SetAside(n.ctx, e, func(ctx context.Context) error { return n.mayAside(ctx, f, pos, dbs) })
-	n.mu.Lock()
-	n.asiding = false
-	n.mu.Unlock()
+	retry := n.endAside(err == nil)
 	if err != nil {
-		n.setOutOfStep(fmt.Sprintf("%s: on this node and not on its primary %s, and not set aside, the next try is in %v: %v", strings.Join(dbs, ", "), e.Primary, asideRetry, err))
+		n.setOutOfStep(fmt.Sprintf("%s: on this node and not on its primary %s, and not set aside, the next try is in %v: %v", strings.Join(dbs, ", "), e.Primary, retry, err))
 		return
 	}
 	n.setOutOfStep("")
@@ -176,9 +175,22 @@ func (n *Node) beginAside(f following) bool {
 		n.follows(), n.closing.Load(), time.Now().Before(n.asideNext):
 		return false
 	}
-	n.asiding, n.asideNext = true, time.Now().Add(asideRetry)
+	n.asiding = true
 	n.asides++
 	return true
+}
+
+// endAside says how long there is no other attempt.
+func (n *Node) endAside(done bool) time.Duration {
+	n.mu.Lock()
+	defer n.mu.Unlock()
+	if n.asiding = false; done || n.asideRetry == 0 {
+		n.asideRetry = asideRetry
+	} else {
+		n.asideRetry = min(2*n.asideRetry, asideRetryMax)
+	}
+	n.asideNext = time.Now().Add(n.asideRetry)
+	return n.asideRetry
 }
 
 // movedSince reports whether databases are being set aside, or were since asides

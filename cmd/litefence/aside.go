@@ -15,8 +15,7 @@ import (
 // from that as from a crash.
 const liteFSEnds = 5 * time.Second
 
-// errNotSupervised says that there is no litefs.command running that could stop.
-var errNotSupervised = errors.New("litefence is stopping")
+var errStopping = errors.New("litefence is stopping")
 
 // asides lets the node set databases aside where LiteFS is ours to stop.
 func (d *daemon) asides(q quorum.Config) quorum.Config {
@@ -107,7 +106,7 @@ func (d *daemon) whileLiteFSStops(ctx context.Context, f func(context.Context) e
 	case d.liteFSStop <- func(ctx context.Context) { done <- f(ctx) }:
 		return <-done
 	case <-d.liteFSLeft:
-		return errNotSupervised
+		return errStopping
 	case <-ctx.Done():
 		return ctx.Err()
 	}

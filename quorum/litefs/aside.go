@@ -8,6 +8,8 @@ import (
 	"os"
 	"path/filepath"
 	"strings"
+
+	"golang.org/x/sys/unix"
 )
 
 // asideDir holds databases that were set aside. It lies in LiteFS's data
@@ -105,10 +107,22 @@ func (s asider) check(a Aside) error {
 			return fmt.Errorf("set aside: %w", err)
 		}
 	}
+	if here, there := device(s.dataDir), device(s.live("")); here != there {
+		return fmt.Errorf("set aside: %s is a mount of its own, from which nothing can be renamed to %s; move the databases by hand, with LiteFS stopped", s.live(""), s.dataDir)
+	}
 	if _, err := os.Lstat(AsidePath(s.dataDir, a.ID)); !errors.Is(err, fs.ErrNotExist) {
 		return fmt.Errorf("set aside: %s is there already (%v)", AsidePath(s.dataDir, a.ID), err)
 	}
 	return nil
+}
+
+// device is the file system that path is on; 0 = unknown.
+func device(path string) uint64 {
+	var st unix.Stat_t
+	if unix.Stat(path, &st) != nil {
+		return 0
+	}
+	return st.Dev
 }
 
 func (s asider) live(db string) string { return filepath.Join(s.dataDir, "dbs", db) }

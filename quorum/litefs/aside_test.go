@@ -9,6 +9,7 @@ import (
 	"testing"
 
 	"github.com/stretchr/testify/require"
+	"golang.org/x/sys/unix"
 )
 
 // records is what the caller keeps of asides, in a file each.
@@ -157,6 +158,12 @@ func TestSetAsideRefuses(t *testing.T) {
 		m, err := ReadMarker(dir)
 		require.NoError(t, err)
 		require.NotZero(t, m, "%s: nothing is touched", name)
+	}
+	if unix.Mount("tmpfs", filepath.Join(dir, "dbs"), "tmpfs", 0, "") == nil { // root
+		defer unix.Unmount(filepath.Join(dir, "dbs"), 0)
+		require.NoError(t, os.Mkdir(filepath.Join(dir, "dbs", "x"), 0o700))
+		require.ErrorContains(t, SetAside(dir, testAside, nil), "y: no such file")
+		require.ErrorContains(t, SetAside(dir, Aside{ID: "a1", Databases: []string{"x"}}, nil), "a mount of its own")
 	}
 	require.NoError(t, os.WriteFile(filepath.Join(AsidePath(dir, "taken"), asidePlan), []byte("{"), 0o600))
 	_, err := FinishAsides(dir, nil)
