@@ -47,8 +47,9 @@ type Status struct {
 	LastHeartbeatFrom map[string]*float64 `json:"last_heartbeat_from"` // seconds; null = never
 	Positions         policy.Positions    `json:"positions"`
 	InStep            bool                `json:"in_step"`
-	Open              uint64              `json:"open"`           // raft index of the newest Open
-	Held              policy.Positions    `json:"held,omitempty"` // recorded as held by a majority since that Open
+	OutOfStep         string              `json:"out_of_step,omitempty"` // what keeps this follower from it, and the mend
+	Open              uint64              `json:"open"`                  // raft index of the newest Open
+	Held              policy.Positions    `json:"held,omitempty"`        // recorded as held by a majority since that Open
 	Primary           string              `json:"primary"`
 	Peers             []PeerStatus        `json:"peers"`
 	// Refused are peers turned away at the port, Expires the end of this node's
@@ -288,6 +289,9 @@ func (n *Node) Status(ctx context.Context) Status {
 		Peers:             []PeerStatus{},
 		Cluster:           n.clusterID(), Member: n.suffrage(n.raftID()), Witness: n.cfg.LiteFS == nil,
 		Membership: n.membership,
+	}
+	if !s.InStep {
+		s.OutOfStep = n.outOfStep
 	}
 	s.Refused = n.mux.refused.list()
 	s.Expires = expires
