@@ -225,6 +225,9 @@ func (f *fakeLiteFS) follow(ctx context.Context, host string) {
 	}
 	c.Close()
 	p := f.peers[host]
+	if p == nil {
+		return // one that was removed
+	}
 	p.mu.Lock()
 	from := p.node
 	p.mu.Unlock()

@@ -113,6 +113,7 @@ type Node struct {
 	ctx      context.Context
 	cancel   context.CancelFunc
 	wg       sync.WaitGroup
+	starting sync.Mutex    // orders wg's Add and the end of ctx
 	notify   chan bool     // raft: leadership gained or lost
 	changed  chan struct{} // something that verdict may depend on has changed
 	fatal    chan error
@@ -295,9 +296,16 @@ func (n *Node) raftConfig() *raft.Config {
 	return c
 }
 
+// goes runs f; Close waits for it. What a caller from outside begins after that
+// finds n.ctx at its end.
 func (n *Node) goes(f func()) {
-	n.wg.Add(1)
-	go func() { defer n.wg.Done(); f() }()
+	n.starting.Lock()
+	defer n.starting.Unlock()
+	if n.ctx.Err() != nil {
+		go f()
+		return
+	}
+	n.wg.Go(f)
 }
 
 func (n *Node) raftID() raft.ServerID { return n.store.id.raftID() }
