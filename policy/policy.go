@@ -44,6 +44,7 @@ const (
 	ReasonNotOpen     Reason = "not-open"     // LiteFS is primary, the Open is not committed yet
 	ReasonIneligible  Reason = "out-of-step"  // leader, but not in step with the newest primary
 	ReasonConflict    Reason = "conflict"     // positions exclude each other: for the operator
+	ReasonFailed      Reason = "failed"       // a step against its last split brain has failed
 	ReasonHandoff     Reason = "handoff"      // the role is being handed to another node
 	ReasonShutdown    Reason = "shutdown"     // the daemon is stopping
 	ReasonLeaving     Reason = "leaving"      // the node is to be removed from the cluster
@@ -64,6 +65,7 @@ type Observation struct {
 	Opened      bool // the Open record of this very grant is committed
 	Ineligible  bool // leader, but not in step with the newest Open
 	Conflict    bool // nodes in step disagree at the same TXID
+	Failed      bool // a step of the last resolution has failed and was not made good
 	ManualFence bool
 	BlockedFile bool // fenced by way of .primary.blocked
 	Stopping    bool
@@ -117,6 +119,8 @@ func Decide(o Observation) Verdict {
 		v.Reason = ReasonStarting
 	case v.Stale:
 		v.Reason = ReasonStale
+	case o.Failed:
+		v.Reason = ReasonFailed
 	case !o.RaftLeader && o.Leader == "":
 		v.Reason = ReasonNoLeader
 	case !o.RaftLeader && o.Leader == o.Node:

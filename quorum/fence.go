@@ -91,8 +91,12 @@ func writeSync(path string, b []byte) error {
 
 // SetFence fences this node by hand, or lifts that fence. A leader hands
 // leadership on. It returns when the fence is on disk and the gate is shut and
-// drained; lifting opens nothing by itself.
+// drained; lifting opens nothing by itself. Whoever lifts it takes a failed
+// resolution on himself too.
 func (n *Node) SetFence(on bool, reason string) error {
+	if !on {
+		n.resolve.Forgive()
+	}
 	return n.setFence(manualFence{On: on, Reason: reason})
 }
 

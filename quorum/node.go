@@ -65,6 +65,16 @@ type Config struct {
 	// OnChange is called, from one goroutine, after every change of the fence.
 	// Optional.
 	OnChange func(policy.FenceState)
+	// Strategy is what the operator has chosen for a split brain, beside the
+	// fence: called after it, with the event. It bounds itself in time, and is
+	// called again where it has failed. Optional.
+	Strategy func(context.Context, policy.Event) error
+	// RecoverManual keeps this node fenced after a split brain, across restarts,
+	// until SetFence lifts that.
+	RecoverManual bool
+	// OnEvent is told of every change of this node's state; it gives the event its
+	// ID. It may be called from several goroutines and must not block. Optional.
+	OnEvent func(policy.Event)
 	// RenewWithin says how long LiteFS may stay silent as primary: twice its
 	// ttl. Optional: one second.
 	RenewWithin func() time.Duration
@@ -129,6 +139,7 @@ type Node struct {
 	conflict   string
 	skip       map[string]skipped
 	fence      manualFence
+	resolve    resolving
 	verdict    policy.Verdict
 	told       policy.FenceState
 	started    bool // a leader was known once
@@ -192,6 +203,7 @@ func Open(cfg Config) (*Node, error) {
 		n.poke()
 		n.wake()
 	})
+	n.newCoordinator()
 	var err error
 	if n.store, err = openStore(cfg.DataDir, cfg.Name, n.log); err != nil {
 		return nil, err

@@ -12,13 +12,13 @@ import (
 )
 
 // State is the analysis's state of a node.
-type State string
+type State = policy.State
 
 const (
-	StateHealthy    State = "healthy"
-	StateSplitBrain State = "split_brain_detected"
-	StateResolved   State = "resolved"
-	StateFailed     State = "failed"
+	StateHealthy    = policy.StateHealthy
+	StateSplitBrain = policy.StateSplitBrain
+	StateResolved   = policy.StateResolved
+	StateFailed     = policy.StateFailed
 )
 
 // Status is this node and the cluster as it sees it, as shown by `litefence
@@ -43,6 +43,8 @@ type Status struct {
 	CanCommitWrites   bool                `json:"can_commit_writes"`
 	StaleLeadership   bool                `json:"stale_leadership"`
 	State             State               `json:"state"`
+	StateError        string              `json:"state_error,omitempty"` // which steps against a split brain have failed, and why
+	Resolutions       Resolutions         `json:"resolutions"`
 	Problem           string              `json:"problem,omitempty"`   // why there is no primary, and the mend
 	LastHeartbeatFrom map[string]*float64 `json:"last_heartbeat_from"` // seconds; null = never
 	Positions         policy.Positions    `json:"positions"`
@@ -113,6 +115,7 @@ func (n *Node) observeLocked() policy.Observation {
 		Arriving:    n.arrivingLocked(),
 		Handoff:     n.handing != nil && !n.handing.shut.IsZero() && (n.grant == nil || n.handing.of(n.grant)),
 		Witness:     n.cfg.LiteFS == nil,
+		Failed:      n.resolve.Failed(),
 	}
 	n.started = n.started || o.Leader != "" || n.reigning != 0
 	o.Started = n.started
@@ -176,15 +179,15 @@ func (n *Node) publish() {
 
 func (n *Node) evaluate() {
 	st := n.fsm.state()
+	o := n.observe()
+	n.resolve.Observe(o)
 	n.mu.Lock()
-	o := n.observeLocked()
 	v := policy.Decide(o)
 	was := n.verdict
 	n.verdict = v
 	if v != was {
 		n.since = time.Now()
 	}
-	n.state = nextState(n.state, v, o)
 	fs := n.fenceStateLocked(st)
 	told := n.told
 	n.told = fs
@@ -195,22 +198,7 @@ func (n *Node) evaluate() {
 	if fs != told && n.cfg.OnChange != nil {
 		n.cfg.OnChange(fs)
 	}
-}
-
-// nextState moves the analysis's state: a detected split brain is resolved when
-// this node follows a leader again or leads with a lease.
-func nextState(s State, v policy.Verdict, o policy.Observation) State {
-	switch {
-	case o.Conflict:
-		return StateFailed
-	case v.Stale:
-		return StateSplitBrain
-	case s == StateSplitBrain && !o.Elected():
-		return StateResolved
-	case s == StateResolved && o.Leader == "":
-		return s
-	}
-	return StateHealthy
+	n.resolveIfDue(v)
 }
 
 // LevelCritical stands above slog's Error, for what must wake somebody up.
@@ -288,6 +276,10 @@ func (n *Node) Status(ctx context.Context) Status {
 	}
 	s.Refused = n.mux.refused.list()
 	s.Expires = expires
+	if _, err := n.resolve.State(); err != nil {
+		s.StateError = err.Error()
+	}
+	s.Resolutions = Resolutions{n.resolve.ended.resolved.Load(), n.resolve.ended.failed.Load()}
 	h := n.health.get()
 	s.HealthStatus, s.Health = h.Health, viewHealth(h)
 	if n.fence.On {
