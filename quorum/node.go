@@ -161,6 +161,7 @@ type Node struct {
 	membership string     // what its operator should know of this node's part; "" = nothing
 	changing   sync.Mutex // one change of the members at a time
 
+	saving    sync.Mutex // orders the writers of the fence on disk
 	markMu    sync.Mutex // orders the writers of the in-step marker
 	recording sync.Mutex // one record at a time
 

@@ -39,7 +39,8 @@ type resolving struct {
 	ended   counts
 
 	// Guarded by Node.mu.
-	shut bool // the gate is not to open: steps are being taken
+	shut  bool         // the gate is not to open: steps are being taken
+	event policy.Event // what they are taken against
 
 	// publish's alone.
 	stale int64 // boot time since which this node has been a stale leader; 0 = it is not
@@ -148,8 +149,10 @@ var (
 // FenceWriteAccess implements policy.ConflictResolver. From here on the grant
 // ends, whatever the majority says meanwhile.
 func (n actor) FenceWriteAccess(ctx context.Context) error {
+	e := n.eventAs(policy.EventStale, "split-brain: this node is a stale leader; writes are refused")
+	e.Reason = policy.ReasonStale
 	n.mu.Lock()
-	n.resolve.shut = true
+	n.resolve.shut, n.resolve.event = true, e
 	n.mu.Unlock()
 	n.lease.shut()
 	n.wake()
@@ -167,7 +170,9 @@ func (n actor) ApplyResolutionStrategy(ctx context.Context) error {
 	if n.cfg.Strategy == nil {
 		return latched
 	}
-	e := n.eventAs(policy.EventStale, "split-brain: this node was a stale leader; writes are refused")
+	n.mu.Lock()
+	e := n.resolve.event
+	n.mu.Unlock()
 	return errors.Join(latched, n.cfg.Strategy(ctx, e))
 }
 
@@ -186,7 +191,7 @@ func (n *Node) latch() error {
 	n.fence = f
 	n.mu.Unlock()
 	n.poke()
-	if err := f.save(n.cfg.DataDir); err != nil {
+	if err := n.saveFence(); err != nil {
 		return fmt.Errorf("the fence of policy.recover: manual holds until a restart, but could not be saved: %w", err)
 	}
 	return nil

@@ -63,6 +63,7 @@ func (d *daemon) serveAdmin() error {
 	rw.Handle("/", ro)
 	rw.HandleFunc("POST /v1/peers", d.servePeers)
 	if !d.witness {
+		rw.HandleFunc("POST /v1/check", d.serveCheck)
 		rw.HandleFunc("POST /v1/fence", d.serveFence)
 		rw.HandleFunc("POST /v1/accept-loss", d.serveAcceptLoss)
 		rw.HandleFunc("POST /v1/unfence", func(w http.ResponseWriter, _ *http.Request) {

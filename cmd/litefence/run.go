@@ -38,7 +38,7 @@ func runMain(args []string) int {
 	if err != nil {
 		return fail(exitUsage, err)
 	}
-	d := &daemon{cfg: cfg, lowerTimeout: *lowerTimeout, app: fs.Args(), log: newLogger(cfg.Log, os.Stderr)}
+	d := &daemon{cfg: cfg, lowerTimeout: *lowerTimeout, app: fs.Args(), log: newLogger(cfg.Log, os.Stderr), ends: make(chan error, 1)}
 	return d.untilSignal()
 }
 
@@ -73,6 +73,8 @@ type daemon struct {
 	mounted  atomic.Pointer[fusefs.FS] // fs, for callbacks
 	litefs   atomic.Pointer[child]
 	appChild *child
+	custom   *custom    // nil unless policy.strategy is custom
+	ends     chan error // why the daemon is to stop by itself
 	witness  bool
 	undo     []func(context.Context) // in order of creation; run in reverse
 }
@@ -141,6 +143,9 @@ func (d *daemon) start(ctx context.Context) error {
 	d.gate = fusefs.NewGate()
 	d.client = litefs.NewClient(cfg.LiteFS.URL)
 	probes, err := d.probes()
+	if err == nil {
+		err = d.startStrategy()
+	}
 	if err != nil {
 		return usageError(err)
 	}
@@ -238,6 +243,8 @@ func (d *daemon) wait(ctx context.Context) (int, error) {
 			return exitDone, nil
 		case err := <-d.node.Fatal():
 			return 0, fatalError(err)
+		case why := <-d.ends:
+			return 0, why
 		case <-d.appChild.exited():
 			return d.appChild.code(), nil
 		case <-d.fs.Done():
@@ -268,7 +275,8 @@ func (d *daemon) quorumConfig(local quorum.LocalLiteFS, secure quorum.Secure, pr
 		RequireSynced: d.cfg.Policy.RequireSynced,
 		ReaderGrace:   d.cfg.Policy.ReaderGrace,
 		Secure:        secure, LiteFS: local, Gate: d.gate, Fence: d.gate.Fence,
-		Quiesce:     d.quiesce,
+		Quiesce:  d.quiesce,
+		Strategy: d.resolve, RecoverManual: d.cfg.Policy.Recover == "manual" && d.cfg.Fence.Enforce,
 		OnChange:    func(policy.FenceState) { d.withMount(func(f *fusefs.FS) { f.NotifyState() }) },
 		RenewWithin: d.renewWithin,
 		Version:     version(),
@@ -316,7 +324,7 @@ func (d *daemon) mountConfig() fusefs.Config {
 	if d.cfg.Policy.Errno == "EACCES" {
 		c.Errno = syscall.EACCES
 	}
-	if d.cfg.Policy.Strategy == "suspend" {
+	if d.cfg.Policy.Strategy == strategySuspend {
 		c.Suspend = d.cfg.Policy.SuspendFor
 	}
 	if d.cfg.Quorum.Confirm == "quorum" {
