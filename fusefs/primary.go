@@ -20,9 +20,12 @@ import (
 const noPrimary = "no-primary.invalid"
 
 // virtualText returns the content of .primary or .primary.blocked, and whether
-// the file is there. Both are made of the state at this moment; no operation
-// on either name reaches LiteFS.
+// the file is there. Both are made of the state at this moment; but where nothing is
+// enforced, no operation on either name reaches LiteFS.
 func (f *FS) virtualText(k Kind) ([]byte, bool) {
+	if !f.cfg.Enforce {
+		return f.observedText(k)
+	}
 	st := f.cfg.State()
 	if k == KindBlocked {
 		return blockedText(st), st.Fenced

@@ -30,6 +30,10 @@ type Options struct {
 	TTL       time.Duration // of LiteFS's session; 200 ms
 	TLS       bool          // nodes know each other by certificates that litefence issues
 	Extra     string        // appended to every litefence.yml
+	Fence     string        // one more key of its fence section, as "enforce: false"
+
+	// App, where given, is the application that litefence starts on a node.
+	App func(*Node) []string
 
 	// OwnLease, where given, is the lease section of a node's litefs.yml: LiteFS
 	// elects and streams by itself, and litefence follows.

@@ -46,7 +46,10 @@ func (n *Node) Config() string {
 	}
 	s := "node: " + n.Name + "\n"
 	if !n.Witness {
-		s += fmt.Sprintf("fence: {lower: %q, mount: %q}\n", n.Lower(), n.Fenced())
+		s += fmt.Sprintf("fence:\n  lower: %q\n  mount: %q\n", n.Lower(), n.Fenced())
+		if f := n.c.opts.Fence; f != "" {
+			s += "  " + f + "\n"
+		}
 	}
 	s += fmt.Sprintf(`quorum:
   listen: %s
