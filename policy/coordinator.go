@@ -45,6 +45,7 @@ type Coordinator struct {
 	state     State
 	last      Observation
 	resolving bool
+	forgiven  bool   // during this resolution
 	failed    []Step // to be made good, in order
 	err       error  // of the last resolution
 
@@ -77,9 +78,10 @@ func (c *Coordinator) Observe(o Observation) State {
 	return c.move(func() { c.last = o })
 }
 
-// Forgive is an operator's word that what failed need not be made good.
+// Forgive is an operator's word that what has failed need not be made good, nor
+// what fails in a resolution that is under way.
 func (c *Coordinator) Forgive() {
-	c.change(func() { c.failed, c.err = nil, nil })
+	c.change(func() { c.failed, c.err, c.forgiven = nil, nil, true })
 }
 
 // CheckAndResolve is the analysis's check_and_resolve_split_brain. Where this
@@ -105,7 +107,7 @@ func (c *Coordinator) CheckAndResolve(ctx context.Context) (State, error) {
 	if len(todo) == 0 {
 		return state, err
 	}
-	c.change(func() { c.resolving = true })
+	c.change(func() { c.resolving, c.forgiven = true, false })
 	var errs []error
 	var failed []Step
 	for _, s := range todo {
@@ -113,23 +115,40 @@ func (c *Coordinator) CheckAndResolve(ctx context.Context) (State, error) {
 		if err != nil {
 			errs = append(errs, fmt.Errorf("%s: %w", s, err))
 			failed = append(failed, s)
-			c.change(func() { c.failed = failed })
+			c.change(func() { c.fail(failed) })
 		}
 		c.ports.Ended(s, err)
 	}
 	if err = errors.Join(errs...); err != nil {
 		err = fmt.Errorf("%w: %w", ErrSplitBrainDetected, err)
 	}
-	stale = c.ports.Detector.DetectStaleLeadership()
-	state = StateResolved
-	switch {
-	case err != nil:
-		state = StateFailed
-	case stale:
-		state = StateSplitBrain
+	return c.end(failed, err, c.ports.Detector.DetectStaleLeadership()), err
+}
+
+// fail keeps what has failed. Called with mu held.
+func (c *Coordinator) fail(failed []Step) {
+	if !c.forgiven {
+		c.failed = failed
 	}
-	c.set(state, func() { c.resolving, c.failed, c.err = false, failed, err })
-	return state, err
+}
+
+// end ends a resolution and returns the state that it came to.
+func (c *Coordinator) end(failed []Step, err error, stale bool) State {
+	c.telling.Lock()
+	defer c.telling.Unlock()
+	c.mu.Lock()
+	c.resolving, c.failed, c.err = false, nil, nil
+	from, to := c.state, StateResolved
+	switch c.fail(failed); {
+	case len(c.failed) > 0:
+		to, c.err = StateFailed, err
+	case stale:
+		to = StateSplitBrain
+	}
+	c.state = to
+	c.mu.Unlock()
+	c.tell(from, to)
+	return to
 }
 
 func (c *Coordinator) take(ctx context.Context, s Step) error {
@@ -160,18 +179,6 @@ func (c *Coordinator) move(f func()) State {
 	c.mu.Unlock()
 	c.tell(from, to)
 	return to
-}
-
-// set ends a resolution with the state that it came to.
-func (c *Coordinator) set(to State, f func()) {
-	c.telling.Lock()
-	defer c.telling.Unlock()
-	c.mu.Lock()
-	f()
-	from := c.state
-	c.state = to
-	c.mu.Unlock()
-	c.tell(from, to)
 }
 
 func (c *Coordinator) tell(from, to State) {

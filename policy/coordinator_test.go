@@ -18,6 +18,7 @@ type stage struct {
 	heals  bool // the first step that is taken ends the split brain
 	script []string
 	c      *Coordinator
+	during func(Step) // called in each step
 }
 
 func newStage() *stage {
@@ -42,6 +43,9 @@ func (s *stage) DetectStaleLeadership() bool { return s.stale }
 
 func (s *stage) step(step Step) error {
 	s.note("%s", step)
+	if s.during != nil {
+		s.during(step)
+	}
 	if step == StepStepDown && s.heals {
 		s.stale = false
 	}
@@ -182,6 +186,21 @@ func TestCoordinatorForgives(t *testing.T) {
 	state, err := s.c.State()
 	require.NoError(t, err)
 	require.Equal(t, StateHealthy, state)
+}
+
+// The word may come while the steps are being taken.
+func TestCoordinatorForgivesMeanwhile(t *testing.T) {
+	s := newStage()
+	s.stale, s.heals, s.fails[StepRecover] = true, true, errors.New("broken")
+	s.during = func(step Step) {
+		if step == StepStepDown {
+			s.c.Forgive()
+		}
+	}
+	state, err := s.check()
+	require.ErrorIs(t, err, ErrSplitBrainDetected, "whoever asked is told all the same")
+	require.Equal(t, StateResolved, state)
+	require.False(t, s.c.Failed())
 }
 
 // A majority that is late and answers again before anything was done leaves
