@@ -58,7 +58,7 @@ func TestObserveModeCutsNobodyOff(t *testing.T) {
 			a.must("w", "COMMIT")
 			release()
 			require.Equal(t, "2", a.value("r", "SELECT count(*) FROM t"))
-			require.Zero(t, r.fs.Stats().InDoubt)
+			require.NotZero(t, r.fs.Stats().InDoubt, "counted all the same")
 		})
 	}
 }
@@ -89,7 +89,9 @@ func TestObserveModeShowsLiteFSsPrimary(t *testing.T) {
 				want = string(b)
 			}
 			require.Equal(t, want, q.read(".primary"), "LiteFS is a replica")
-			require.ErrorIs(t, unix.Unlink(q.path(".primary")), unix.EACCES)
+			if want != none {
+				require.ErrorIs(t, unix.Unlink(q.path(".primary")), unix.EACCES)
+			}
 		})
 	}
 }
