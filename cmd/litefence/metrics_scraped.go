@@ -101,7 +101,10 @@ func (s *scraped) Describe(ch chan<- *prometheus.Desc) {
 
 // Collect implements prometheus.Collector.
 func (s *scraped) Collect(ch chan<- prometheus.Metric) {
-	st := s.d.status(context.Background())
+	s.collect(ch, s.d.status(context.Background()))
+}
+
+func (s *scraped) collect(ch chan<- prometheus.Metric, st statusReply) {
 	put := func(name string, v float64, labels ...string) {
 		ch <- prometheus.MustNewConstMetric(s.descs[name], s.kinds[name], v, labels...)
 	}
