@@ -57,6 +57,7 @@ type FS struct {
 	dbs    databaseTable
 	count  counters
 	would  observed
+	times  [ops]Timing
 	since  time.Time
 	dev    uint64                      // device number of the mount
 	owner  atomic.Pointer[unix.Stat_t] // what LiteFS's attributes have in common
@@ -138,7 +139,7 @@ func (c *Config) complete() error {
 
 // serve mounts and starts answering.
 func (f *FS) serve() error {
-	server, err := fuse.NewServer(&rawFS{FS: f}, f.cfg.Mount, &fuse.MountOptions{
+	server, err := fuse.NewServer(&timedFS{rawFS{FS: f}}, f.cfg.Mount, &fuse.MountOptions{
 		AllowOther:         f.cfg.AllowOther,
 		FsName:             fsType,
 		Name:               fsType,

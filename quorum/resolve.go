@@ -131,9 +131,6 @@ func (n *Node) stepEnded(s policy.Step, err error) {
 }
 
 func (n *Node) stateMoved(from, to policy.State) {
-	n.mu.Lock()
-	n.state = to
-	n.mu.Unlock()
 	n.eventNow(policy.EventState, fmt.Sprintf("state: %s, was %s", to, from))
 	n.poke()
 }
@@ -149,7 +146,7 @@ var (
 // FenceWriteAccess implements policy.ConflictResolver. From here on the grant
 // ends, whatever the majority says meanwhile.
 func (n actor) FenceWriteAccess(ctx context.Context) error {
-	e := n.eventAs(policy.EventStale, "split-brain: this node is a stale leader; writes are refused")
+	e := n.eventOf(policy.EventStale, n.pictureNow(), staleText)
 	e.Reason = policy.ReasonStale
 	n.mu.Lock()
 	n.resolve.shut, n.resolve.event = true, e

@@ -57,7 +57,7 @@ type Status struct {
 	// own certificate.
 	Refused []Refusal  `json:"refused,omitempty"`
 	Expires *time.Time `json:"certificate_expires,omitempty"`
-	// FollowerOfLeader: a majority is known to this node through its leader.
+	// FollowsLeader: a majority is known to this node through its leader.
 	FollowsLeader bool `json:"follows_leader"`
 	// Cluster is the id of the cluster that this node belongs to, "" for none.
 	Cluster string `json:"cluster"`
@@ -65,6 +65,10 @@ type Status struct {
 	Member     string `json:"member"`
 	Witness    bool   `json:"witness"`              // a voter without a LiteFS
 	Membership string `json:"membership,omitempty"` // what is wrong with its part, and the mend
+
+	// QuorumLost counts how often a majority was known here and then was not.
+	QuorumLost uint64 `json:"quorum_lost"`
+	LeaseMS    int64  `json:"lease_ms"` // a whole lease
 
 	HealthStatus policy.Health `json:"health_status"`
 	Health       HealthView    `json:"health"`
@@ -188,6 +192,7 @@ func (n *Node) evaluate() {
 	if v != was {
 		n.since = time.Now()
 	}
+	now := picture{v, o, n.health.get()}
 	fs := n.fenceStateLocked(st)
 	told := n.told
 	n.told = fs
@@ -195,6 +200,8 @@ func (n *Node) evaluate() {
 	if v != was {
 		n.logChange(was, v, o)
 	}
+	n.tell(n.pictured, now)
+	n.pictured = now
 	if fs != told && n.cfg.OnChange != nil {
 		n.cfg.OnChange(fs)
 	}
@@ -205,14 +212,10 @@ func (n *Node) evaluate() {
 const LevelCritical = slog.Level(12)
 
 func (n *Node) logChange(was, v policy.Verdict, o policy.Observation) {
-	left := int64(0)
-	if until, ok := n.lease.until(o.Term); ok {
-		left = max(0, (until-n.clock.Boot())/int64(time.Millisecond))
-	}
-	args := []any{"node", n.cfg.Name, "term", o.Term, "leader", o.Leader, "role", o.Role.String(), "reason", v.Reason, "lease_left_ms", left}
+	args := []any{"node", n.cfg.Name, "term", o.Term, "leader", o.Leader, "role", o.Role.String(), "reason", v.Reason, "lease_left_ms", n.leaseLeft(o)}
 	switch {
 	case v.Stale && !was.Stale:
-		n.log.Log(context.Background(), LevelCritical, "split-brain: this node is a stale leader; writes are refused", args...)
+		n.log.Log(context.Background(), LevelCritical, staleText, args...)
 	case v.Admit:
 		n.log.Info("fence lifted", args...)
 	case was.Admit || v.Reason != was.Reason:
@@ -243,12 +246,19 @@ func (n *Node) fenceStateLocked(st state) policy.FenceState {
 
 // Status returns the whole picture.
 func (n *Node) Status(ctx context.Context) Status {
-	var pos policy.Positions
-	var marker policy.OpenRef
-	if n.cfg.LiteFS != nil {
-		pos, _, _ = n.cfg.LiteFS.Positions(ctx)
-		marker, _ = n.cfg.LiteFS.Marker()
+	if n.cfg.LiteFS == nil {
+		return n.Glance()
 	}
+	pos, _, _ := n.cfg.LiteFS.Positions(ctx)
+	marker, _ := n.cfg.LiteFS.Marker()
+	return n.statusWith(pos, marker)
+}
+
+// Glance is Status without what would have to be asked of LiteFS (Positions,
+// InStep, Lag): it never waits.
+func (n *Node) Glance() Status { return n.statusWith(nil, policy.OpenRef{}) }
+
+func (n *Node) statusWith(pos policy.Positions, marker policy.OpenRef) Status {
 	var expires *time.Time
 	if x, ok := n.cfg.Secure.(interface{ Expires() time.Time }); ok {
 		at := x.Expires()
@@ -261,12 +271,13 @@ func (n *Node) Status(ctx context.Context) Status {
 	o := n.observeLocked()
 	v := policy.Decide(o)
 	fs := n.fenceStateLocked(st)
+	state, failed := n.resolve.State()
 	s := Status{
 		Node: n.cfg.Name, Mode: n.mode(), RaftID: string(n.raftID()), Address: n.cfg.Advertise, Version: n.cfg.Version,
 		Term: o.Term, Leader: o.Leader, IsLeader: o.RaftLeader, Role: o.Role.String(),
 		Fenced: !v.Admit, Reason: v.Reason, Since: n.since, Writable: v.Admit,
 		HasQuorum: o.HasQuorum(), CanCommitWrites: o.CanCommitWrites(),
-		StaleLeadership: v.Stale, State: n.state, Problem: n.problemLocked(), Positions: pos,
+		StaleLeadership: v.Stale, State: state, Problem: n.problemLocked(), Positions: pos,
 		InStep: n.inStep(st, marker, pos), Open: st.Index, Held: st.Held, Primary: fs.Primary,
 		FollowsLeader:     o.Leader != "" && !o.RaftLeader,
 		LastHeartbeatFrom: map[string]*float64{},
@@ -274,10 +285,11 @@ func (n *Node) Status(ctx context.Context) Status {
 		Cluster:           n.clusterID(), Member: n.suffrage(n.raftID()), Witness: n.cfg.LiteFS == nil,
 		Membership: n.membership,
 	}
+	s.QuorumLost, s.LeaseMS = n.QuorumLost(), n.cfg.Lease.Milliseconds()
 	s.Refused = n.mux.refused.list()
 	s.Expires = expires
-	if _, err := n.resolve.State(); err != nil {
-		s.StateError = err.Error()
+	if failed != nil {
+		s.StateError = failed.Error()
 	}
 	s.Resolutions = Resolutions{n.resolve.ended.resolved.Load(), n.resolve.ended.failed.Load()}
 	h := n.health.get()

@@ -76,7 +76,12 @@ type daemon struct {
 	custom   *custom    // nil unless policy.strategy is custom
 	ends     chan error // why the daemon is to stop by itself
 	witness  bool
-	undo     []func(context.Context) // in order of creation; run in reverse
+
+	events    *events
+	metrics   *metrics
+	shared    sharedStatus
+	lowerGone atomic.Bool             // LiteFS has died below the mount
+	undo      []func(context.Context) // in order of creation; run in reverse
 }
 
 // exitError is an error with its exit code.
@@ -186,6 +191,7 @@ func (d *daemon) openNode(local quorum.LocalLiteFS, probes []quorum.Probe) error
 	if err != nil {
 		return usageError(err)
 	}
+	d.watchOver()
 	d.node, err = quorum.Open(d.quorumConfig(local, secure, probes))
 	var unfit quorum.ConfigError
 	if errors.As(err, &unfit) {
@@ -250,9 +256,11 @@ func (d *daemon) wait(ctx context.Context) (int, error) {
 		case <-d.fs.Done():
 			return 0, fmt.Errorf("%s was unmounted by somebody else", d.cfg.Fence.Mount)
 		case <-dead:
+			d.lowerGone.Store(true)
 			if err := d.replaceLower(ctx); err != nil {
 				return exitDone, err
 			}
+			d.lowerGone.Store(false)
 			dead = d.watchLower()
 		}
 	}
@@ -278,6 +286,8 @@ func (d *daemon) quorumConfig(local quorum.LocalLiteFS, secure quorum.Secure, pr
 		Quiesce:  d.quiesce,
 		Strategy: d.resolve, RecoverManual: d.cfg.Policy.Recover == "manual" && d.cfg.Fence.Enforce,
 		OnChange:    func(policy.FenceState) { d.withMount(func(f *fusefs.FS) { f.NotifyState() }) },
+		OnEvent:     d.events.publish,
+		OnHeartbeat: d.metrics.heartbeat,
 		RenewWithin: d.renewWithin,
 		Version:     version(),
 		Log:         d.log,
