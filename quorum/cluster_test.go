@@ -74,6 +74,8 @@ type fakeLiteFS struct {
 	stopped atomic.Bool
 	stuck   atomic.Bool // as a replica it applies nothing
 	barred  atomic.Bool // no candidate: never asks for the key
+	fed     atomic.Bool // a stream from a primary lasts
+	keeps   atomic.Bool // as a replica it keeps databases that its primary lacks, as LiteFS does
 	before  func()      // called with the key, before it acts on it
 }
 
@@ -121,6 +123,14 @@ func (f *fakeLiteFS) InHistory(p policy.Positions) bool {
 	return true
 }
 
+// drop takes a database out of the directory.
+func (f *fakeLiteFS) drop(db string) {
+	f.mu.Lock()
+	defer f.mu.Unlock()
+	delete(f.pos, db)
+	delete(f.history, db)
+}
+
 // at returns the position of one database.
 func (f *fakeLiteFS) at(db string) policy.Pos {
 	f.mu.Lock()
@@ -155,6 +165,11 @@ func (f *fakeLiteFS) copyFrom(o *fakeLiteFS) {
 	o.mu.Unlock()
 	f.mu.Lock()
 	defer f.mu.Unlock()
+	if f.keeps.Load() {
+		for _, db := range surplus(f.pos, pos) {
+			pos[db], hist[db] = f.pos[db], f.history[db]
+		}
+	}
 	f.pos, f.history = pos, hist
 }
 
@@ -213,6 +228,8 @@ func (f *fakeLiteFS) follow(ctx context.Context, host string) {
 	if _, err := from.Serving(); err != nil {
 		return
 	}
+	f.fed.Store(true)
+	defer f.fed.Store(false)
 	pos, _, _ := f.Positions(ctx)
 	f.node.Connected(up, pos)
 	for up.Err() == nil && ctx.Err() == nil && !f.stopped.Load() {

@@ -49,8 +49,9 @@ type Status struct {
 	LastHeartbeatFrom map[string]*float64 `json:"last_heartbeat_from"` // seconds; null = never
 	Positions         policy.Positions    `json:"positions"`
 	InStep            bool                `json:"in_step"`
-	Open              uint64              `json:"open"`           // raft index of the newest Open
-	Held              policy.Positions    `json:"held,omitempty"` // recorded as held by a majority since that Open
+	OutOfStep         string              `json:"out_of_step,omitempty"` // what keeps this follower from it, and the mend
+	Open              uint64              `json:"open"`                  // raft index of the newest Open
+	Held              policy.Positions    `json:"held,omitempty"`        // recorded as held by a majority since that Open
 	Primary           string              `json:"primary"`
 	Peers             []PeerStatus        `json:"peers"`
 	// Refused are peers turned away at the port, Expires the end of this node's
@@ -286,6 +287,9 @@ func (n *Node) statusWith(pos policy.Positions, marker policy.OpenRef) Status {
 		Membership: n.membership,
 	}
 	s.QuorumLost, s.LeaseMS = n.QuorumLost(), n.cfg.Lease.Milliseconds()
+	if !s.InStep {
+		s.OutOfStep = n.outOfStep
+	}
 	s.Refused = n.mux.refused.list()
 	s.Expires = expires
 	if failed != nil {

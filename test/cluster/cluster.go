@@ -29,8 +29,11 @@ type Options struct {
 	Confirm   string        // lease
 	TTL       time.Duration // of LiteFS's session; 200 ms
 	TLS       bool          // nodes know each other by certificates that litefence issues
-	Extra     string        // appended to every litefence.yml
-	Fence     string        // one more key of its fence section, as "enforce: false"
+	// Supervised is how many nodes, the first ones, have their LiteFS started by
+	// litefence (litefs.command).
+	Supervised int
+	Extra      string // appended to every litefence.yml
+	Fence      string // one more key of its fence section, as "enforce: false"
 
 	// App, where given, is the application that litefence starts on a node.
 	App func(*Node) []string
