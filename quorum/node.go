@@ -31,6 +31,9 @@ type LocalLiteFS interface {
 	// InHistory reports whether every position given occurs in this LiteFS's
 	// retained transactions.
 	InHistory(policy.Positions) bool
+	// NewestOf returns which of the positions of db occurs in this LiteFS's
+	// retained transactions, the newest of several; the zero Pos for none.
+	NewestOf(db string, of []policy.Pos) policy.Pos
 }
 
 // Config is what a Node needs. All fields but those marked optional are
@@ -69,6 +72,9 @@ type Config struct {
 	// fence: called after it, with the event. It bounds itself in time, and is
 	// called again where it has failed. Optional.
 	Strategy func(context.Context, policy.Event) error
+	// Rollback, where set, sets aside what LiteFS is about to discard, before it
+	// follows.
+	Rollback Keeper
 	// RecoverManual keeps this node fenced after a split brain, across restarts,
 	// until SetFence lifts that.
 	RecoverManual bool
@@ -176,7 +182,10 @@ type Node struct {
 	asideRetry time.Duration
 	outOfStep  string // what keeps this follower out of step, and the mend; "" = nothing is known
 
-	saving    sync.Mutex // orders the writers of the fence on disk
+	saving    sync.Mutex     // orders the writers of the fence on disk
+	keepAsked policy.OpenRef // whose opener is asked what it has in common
+	keepSince time.Time
+
 	markMu    sync.Mutex // orders the writers of the in-step marker
 	recording sync.Mutex // one record at a time
 

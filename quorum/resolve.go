@@ -160,17 +160,20 @@ func (n actor) FenceWriteAccess(ctx context.Context) error {
 
 // ApplyResolutionStrategy implements policy.ConflictResolver.
 func (n actor) ApplyResolutionStrategy(ctx context.Context) error {
-	var latched error
+	var err error
 	if n.cfg.RecoverManual {
-		latched = n.latch()
+		err = n.latch()
+	}
+	if n.cfg.Rollback != nil {
+		err = errors.Join(err, n.cfg.Rollback.Hold(n.fsm.state().Held))
 	}
 	if n.cfg.Strategy == nil {
-		return latched
+		return err
 	}
 	n.mu.Lock()
 	e := n.resolve.event
 	n.mu.Unlock()
-	return errors.Join(latched, n.cfg.Strategy(ctx, e))
+	return errors.Join(err, n.cfg.Strategy(ctx, e))
 }
 
 // latch is policy.recover: manual: the fence of an operator who has not been

@@ -237,3 +237,75 @@ func TestBlockedByRename(t *testing.T) {
 	require.FileExists(t, p)
 	require.NoFileExists(t, b)
 }
+
+// TestStrategyRollback: rows that the primary acknowledged in the last moments
+// of its lease, and nobody else has, are set aside before LiteFS replaces them.
+func TestStrategyRollback(t *testing.T) {
+	c := start(t, cluster.Options{Extra: "policy: {strategy: rollback-to-checkpoint}"})
+	old := writable(t, c.Nodes...)
+	createDB(t, c, old, "wal")
+	w, err := old.StartApp("write", appDB(old), nil)
+	require.NoError(t, err)
+	eventually(t, "rows", atLeast(w, 20))
+	require.NoError(t, old.Isolate())
+	next := writable(t, c.Others(old)...)
+	_, err = w.Finish()
+	require.NoError(t, err)
+	acked := map[string]bool{}
+	for _, e := range w.Acked() {
+		acked[e.ID] = true
+	}
+	for id := range rowsOf(t, next) {
+		delete(acked, id)
+	}
+	require.NotEmpty(t, acked, "rows that the majority never saw")
+	had := statusOf(t, old).Positions["app.db"]
+	for _, n := range c.Nodes {
+		out, err := n.CLI("lost", "-json")
+		require.NoError(t, err)
+		require.NotContains(t, out, "rolled-back")
+	}
+	insert(t, next, "after")
+	comesBack(t, c, old)
+
+	out, err := old.CLI("lost", "-json")
+	require.NoError(t, err)
+	var all []struct {
+		ID, Kind, Path string
+		Databases      []struct{ Name, Had, Have string }
+	}
+	require.NoError(t, json.Unmarshal([]byte(out), &all), out)
+	require.Len(t, all, 1)
+	require.Equal(t, "rolled-back", all[0].Kind)
+	require.Len(t, all[0].Databases, 1)
+	db := all[0].Databases[0]
+	require.Equal(t, []string{"app.db", had}, []string{db.Name, db.Had})
+	out, err = old.CLI("lost", "show", all[0].ID)
+	require.NoError(t, err)
+	require.Contains(t, out, all[0].Path)
+	b, err := os.ReadFile(filepath.Join(all[0].Path, "manifest.json"))
+	require.NoError(t, err)
+	var kept struct {
+		Databases []struct {
+			From, To string
+			Complete bool
+			Files    []struct {
+				Name string
+				Size int64
+				Time time.Time
+			}
+		}
+	}
+	require.NoError(t, json.Unmarshal(b, &kept))
+	require.True(t, kept.Databases[0].Complete)
+	require.Equal(t, []string{db.Have, db.Had}, []string{kept.Databases[0].From, kept.Databases[0].To})
+	for _, f := range kept.Databases[0].Files {
+		fi, err := os.Stat(filepath.Join(all[0].Path, "app.db", f.Name))
+		require.NoError(t, err)
+		require.Equal(t, f.Size, fi.Size())
+		require.WithinDuration(t, time.Now(), f.Time, time.Minute)
+		require.Contains(t, out, f.Name)
+	}
+	require.GreaterOrEqual(t, len(kept.Databases[0].Files), len(acked), "a transaction for each row")
+	require.NoDirExists(t, filepath.Join(old.Data(), "litefence-set-aside", "held"))
+}

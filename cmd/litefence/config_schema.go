@@ -98,5 +98,4 @@ var unsupportedConfig = []struct {
 }{
 	{"quorum.confirm", func(c *Config) bool { return c.Quorum.Confirm == "replicated" }, "use lease or quorum"},
 	{"litefs.forward", func(c *Config) bool { return c.LiteFS.Forward }, "use false"},
-	{"policy.strategy", func(c *Config) bool { return c.Policy.Strategy == strategyRollback }, "use force-replica"},
 }

@@ -283,7 +283,7 @@ func (d *daemon) stop() {
 
 func (d *daemon) quorumConfig(local quorum.LocalLiteFS, secure quorum.Secure, probes []quorum.Probe) quorum.Config {
 	q := d.cfg.Quorum
-	return d.asides(d.followLease(quorum.Config{
+	return d.rollback(d.asides(d.followLease(quorum.Config{
 		Name: d.cfg.Node, Listen: q.Listen, Advertise: q.Advertise, Peers: q.Peers, DataDir: q.DataDir,
 		HeartbeatTimeout: q.HeartbeatTimeout, Lease: q.Lease, ClockDrift: q.ClockDrift,
 		RequireSynced: d.cfg.Policy.RequireSynced,
@@ -298,7 +298,7 @@ func (d *daemon) quorumConfig(local quorum.LocalLiteFS, secure quorum.Secure, pr
 		Version:     version(),
 		Log:         d.log,
 		Probes:      probes, ProbeEvery: d.cfg.Policy.Health.Interval, MaxLag: d.cfg.Policy.Health.MaxLag,
-	}))
+	})))
 }
 
 // withMount calls f once the mount is there.
