@@ -182,6 +182,8 @@ func (d *configDecoder) checkPolicy() error {
 		return d.errorf("policy.command", "has no effect with policy.strategy: %s; delete it, or say `strategy: custom`", p.Strategy)
 	case len(p.Command) > 0 && p.Command[0] == "":
 		return d.errorf("policy.command", "names no program")
+	case p.Strategy == strategySuspend && p.SuspendFor <= 0:
+		return d.errorf("policy.suspend-for", "%v holds nobody; give the time that a writer may wait, as 2s", p.SuspendFor)
 	case p.Strategy == strategyRollback && d.c.LiteFS.follows():
 		return d.errorf("policy.strategy", "%s needs litefs.mode: serve: a LiteFS with a lease of its own streams past us, and nothing can be set aside before it", strategyRollback)
 	}
