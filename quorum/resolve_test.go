@@ -133,13 +133,15 @@ func TestFailedStrategyKeepsTheNodeOut(t *testing.T) {
 	require.Contains(t, s.StateError, "split-brain detected: recover: the pager is off")
 
 	for name, n := range c.nodes {
-		if name != old.name {
+		if name != old.name && name != next.name {
 			require.NoError(t, n.SetFence(true, "only the other is left"))
 		}
 	}
+	c.stop(next.name)
 	calls := len(w.calls())
 	never(t, "a node with a failed resolution admits writes", old.gate.admits, func() {
 		eventually(t, "it is tried again", func() bool { return len(w.calls()) > calls })
+		sleep(t.Context(), 4*time.Second) // time enough for the role to come here
 	})
 	w.broken.Store(false)
 	eventually(t, "the node writes", old.gate.admits)

@@ -35,6 +35,15 @@ func TestJoints(t *testing.T) {
 	require.Equal(t, []policy.Pos{at(7, 107), at(6, 106), at(5, 105)}, Joints(d.data, "db", 1, 10), "what the oldest file was applied to")
 }
 
+// What a snapshot replaced, and a crash left there, is no history.
+func TestJointsOfAnotherLineage(t *testing.T) {
+	d := newDeposed(t)
+	d.remove(6)
+	d.add(6, 6, 105, 206)
+	require.Equal(t, []policy.Pos{at(8, 108), at(7, 107), at(6, 106)}, Joints(d.data, "db", 0, 10))
+	require.Zero(t, NewestOf(d.data, "db", []policy.Pos{at(6, 206), at(5, 105)}))
+}
+
 func TestNewestOf(t *testing.T) {
 	d := newDeposed(t)
 	require.Equal(t, at(7, 107), NewestOf(d.data, "db", []policy.Pos{at(9, 109), at(8, 999), at(7, 107), at(6, 106)}))
