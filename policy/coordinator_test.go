@@ -218,6 +218,13 @@ func TestStateConflict(t *testing.T) {
 	require.Equal(t, StateFailed, s.c.Observe(o))
 	require.False(t, s.c.Failed(), "no step of ours")
 	require.Equal(t, StateHealthy, s.c.Observe(leads))
+
+	o = followsN2
+	o.ConflictHeard = true
+	require.Equal(t, StateFailed, s.c.Observe(o), "it is the whole cluster's")
+	o = seesStale
+	o.ConflictHeard = true
+	require.Equal(t, StateSplitBrain, s.c.Observe(o), "a stale leader has something to do first")
 }
 
 // Whatever happens in whatever order: a failed step keeps the state failed, a

@@ -22,6 +22,8 @@ func (s State) next(o Observation, resolving, failed bool) State {
 		return StateFailed
 	case resolving || o.DetectStaleLeadership():
 		return StateSplitBrain
+	case o.ConflictHeard:
+		return StateFailed // it is the whole cluster's
 	case s == StateSplitBrain && !o.Elected():
 		return StateResolved
 	case s == StateResolved && o.Leader == "":

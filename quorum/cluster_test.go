@@ -77,6 +77,7 @@ type fakeLiteFS struct {
 	fed     atomic.Bool // a stream from a primary lasts
 	keeps   atomic.Bool // as a replica it keeps databases that its primary lacks, as LiteFS does
 	before  func()      // called with the key, before it acts on it
+	id      atomic.Pointer[string]
 }
 
 func newFakeLiteFS() *fakeLiteFS {
@@ -92,7 +93,12 @@ func (f *fakeLiteFS) Positions(context.Context) (policy.Positions, bool, error) 
 	return maps.Clone(f.pos), f.primary, nil
 }
 
-func (f *fakeLiteFS) ClusterID(context.Context) (string, error) { return "LFSC1", nil }
+func (f *fakeLiteFS) ClusterID(context.Context) (string, error) {
+	if id := f.id.Load(); id != nil {
+		return *id, nil
+	}
+	return "LFSC1", nil
+}
 
 func (f *fakeLiteFS) Marker() (policy.OpenRef, error) {
 	f.mu.Lock()

@@ -53,6 +53,8 @@ type Config struct {
 
 	Secure Secure
 	LiteFS LocalLiteFS // nil: a witness, a voter without data, gate and fence
+	// LiteFSDir is LiteFS's data directory, for what an operator is told.
+	LiteFSDir string
 	// Roles, where set, says that LiteFS elects by a lease of its own, static or
 	// Consul's: leadership follows its primary, and it is asked for nothing.
 	Roles RoleSource

@@ -46,11 +46,12 @@ type PeerState struct {
 	Mode      string            `json:"mode"`            // serve, follow
 	Claim     *policy.Claim     `json:"claim,omitempty"` // follow: the local LiteFS is primary
 	Protocol  int               `json:"protocol"`
-	Cluster   string            `json:"cluster"`           // "" = it belongs to none yet
-	Witness   bool              `json:"witness"`           // a voter without a LiteFS
-	Voters    uint64            `json:"voters"`            // index of its newest committed configuration
-	Applied   uint64            `json:"applied"`           // of raft's log
-	Problem   string            `json:"problem,omitempty"` // of a leader that finds no primary
+	Cluster   string            `json:"cluster"`            // "" = it belongs to none yet
+	Witness   bool              `json:"witness"`            // a voter without a LiteFS
+	Voters    uint64            `json:"voters"`             // index of its newest committed configuration
+	Applied   uint64            `json:"applied"`            // of raft's log
+	Problem   string            `json:"problem,omitempty"`  // of a leader that finds no primary
+	Conflict  bool              `json:"conflict,omitempty"` // the problem is contents that exclude each other
 
 	Health policy.HealthStatus `json:"health"`
 }

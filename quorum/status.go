@@ -121,6 +121,8 @@ func (n *Node) observeLocked() policy.Observation {
 		Handoff:     n.handing != nil && !n.handing.shut.IsZero() && (n.grant == nil || n.handing.of(n.grant)),
 		Witness:     n.cfg.LiteFS == nil,
 		Failed:      n.resolve.Failed(),
+
+		ConflictHeard: n.leaderSaysLocked().Conflict,
 	}
 	n.started = n.started || o.Leader != "" || n.reigning != 0
 	o.Started = n.started

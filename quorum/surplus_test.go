@@ -112,7 +112,11 @@ func TestSurplusIsReported(t *testing.T) {
 	require.Zero(t, m)
 	f.lite.drop("extra")
 	c.inStep(w)
-	require.Empty(t, f.Status(t.Context()).OutOfStep)
+	eventually(t, "it is forgotten", func() bool {
+		f.Node.mu.Lock()
+		defer f.Node.mu.Unlock()
+		return f.outOfStep == ""
+	})
 }
 
 // asideHook is Config.SetAside of every node.

@@ -288,7 +288,7 @@ func (d *daemon) quorumConfig(local quorum.LocalLiteFS, secure quorum.Secure, pr
 		HeartbeatTimeout: q.HeartbeatTimeout, Lease: q.Lease, ClockDrift: q.ClockDrift,
 		RequireSynced: d.cfg.Policy.RequireSynced,
 		ReaderGrace:   d.cfg.Policy.ReaderGrace,
-		Secure:        secure, LiteFS: local, Gate: d.gate, Fence: d.gate.Fence,
+		Secure:        secure, LiteFS: local, LiteFSDir: d.cfg.LiteFS.DataDir, Gate: d.gate, Fence: d.gate.Fence,
 		Quiesce:  d.quiesce,
 		Strategy: d.resolve, RecoverManual: d.cfg.Policy.Recover == "manual" && d.cfg.Fence.Enforce,
 		OnChange:    func(policy.FenceState) { d.withMount(func(f *fusefs.FS) { f.NotifyState() }) },
