@@ -72,6 +72,9 @@ func (f *FS) command(on bool) error {
 	if f.cfg.Blocked == nil {
 		return errForbidden
 	}
+	if on && !f.cfg.Enforce {
+		f.log.Warn("fence.enforce: false: the fence command gives the role away, and no write is refused")
+	}
 	if err := f.cfg.Blocked(on); err != nil {
 		f.log.Error("fence command by .primary.blocked failed", "on", on, "err", err)
 		var errno syscall.Errno
