@@ -52,8 +52,9 @@ func startCustom(argv []string, log *slog.Logger) (*custom, error) {
 }
 
 // run has the command run once. An error says that it failed, or was killed
-// because its time was up.
-func (c *custom) run(_ context.Context, e policy.Event) error {
+// because its time was up. ctx ends with the daemon, and then it is killed too.
+func (c *custom) run(ctx context.Context, e policy.Event) error {
+	defer context.AfterFunc(ctx, func() { c.in.Close() })()
 	q, err := json.Marshal(customRun{customWithin, e})
 	if err != nil {
 		return err
@@ -120,12 +121,13 @@ func runCustom(ctx context.Context, argv []string, q customRun) (a customDone) {
 	cmd.WaitDelay = 100 * time.Millisecond // a child left behind may hold the output open
 	said := tail{max: customOutput}
 	cmd.Stdout, cmd.Stderr = &said, &said
+	began := time.Now()
 	err = cmd.Run()
 	a.Output = strings.ToValidUTF8(strings.TrimSpace(string(said.b)), "?")
 	switch {
 	case err == nil, errors.Is(err, exec.ErrWaitDelay) && ctx.Err() == nil:
 	case ctx.Err() != nil:
-		a.Error = fmt.Sprintf("not done within %v; killed", q.Within)
+		a.Error = fmt.Sprintf("not done within %v; killed", time.Since(began).Round(time.Second/10))
 	default:
 		a.Error = err.Error()
 	}

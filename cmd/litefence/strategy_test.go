@@ -74,6 +74,16 @@ func TestCustomIsBoundedInTime(t *testing.T) {
 	}, 10*time.Second, 5*time.Millisecond, "its children are killed too")
 }
 
+// A daemon that stops waits for no command.
+func TestCustomEndsWithTheDaemon(t *testing.T) {
+	c, _ := newTestCustom(t, "exec sleep 1000")
+	ctx, cancel := context.WithTimeout(t.Context(), 200*time.Millisecond)
+	defer cancel()
+	began := time.Now()
+	require.Error(t, c.run(ctx, staleEvent))
+	require.Less(t, time.Since(began), customWithin/2)
+}
+
 // Nothing is done to the application while it is only observed, and a strategy
 // that needs nothing is one.
 func TestResolve(t *testing.T) {
