@@ -343,12 +343,9 @@ func newCluster(t *testing.T, n int, edit func(*Config)) *testCluster {
 		addrs: map[string]string{}, lites: map[string]*fakeLiteFS{}, nodes: map[string]*testNode{},
 		cut: &cutSecure{off: map[string]bool{}},
 	}
-	for i := range n {
+	for i, addr := range freeAddrs(t, n) {
 		name := fmt.Sprintf("n%d", i+1)
-		l, err := net.Listen("tcp", "127.0.0.1:0")
-		require.NoError(t, err)
-		c.addrs[name] = l.Addr().String()
-		l.Close()
+		c.addrs[name] = addr
 		c.lites[name] = newFakeLiteFS()
 	}
 	for name := range c.addrs {

@@ -18,7 +18,7 @@ import (
 // 1.3 only, and no session tickets: every connection is a full handshake
 // against the files as they are now, and connections that are open are looked at
 // again (vouch.go), so nothing outlives a certificate that has expired, a CA that
-// was replaced or a member that was removed by more than two seconds.
+// was replaced or a member that was removed by more than three seconds.
 type TLS struct {
 	files certFiles
 	admit func(names []string) error

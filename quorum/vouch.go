@@ -5,9 +5,11 @@ import (
 	"time"
 )
 
-// vouchEvery is how often open connections are looked at again; with the time
-// for which the certificate files are not (lookEvery), one outlives what let it in
-// by two seconds at most.
+// vouchEvery is how often open connections are looked at again. One whose peer
+// would be refused twice in a row is closed: a member that was removed hears of it
+// from its peers meanwhile (peersEvery). With the time for which the certificate
+// files are not looked at (lookEvery), a connection outlives what let it in by
+// three seconds at most.
 const vouchEvery = time.Second
 
 // vouched is implemented by connections whose peer was let in for what
@@ -30,6 +32,7 @@ type trackedConn struct {
 	m *mux
 
 	vouch func() error // nil = nothing to ask; guarded by m.mu
+	bad   bool         // would have been refused at the last look; closeRefused's
 }
 
 func (m *mux) track(c net.Conn) *trackedConn {
@@ -67,10 +70,12 @@ func (m *mux) closeRefused() {
 		case <-tick.C:
 		}
 		for c, vouch := range m.vouchers() {
-			if err := vouch(); err != nil {
+			err := vouch()
+			if err != nil && c.bad {
 				m.log.Info("open connection closed: its peer would be refused now", "peer", c.RemoteAddr(), "reason", err)
 				c.Close()
 			}
+			c.bad = err != nil
 		}
 	}
 }
