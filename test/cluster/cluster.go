@@ -33,7 +33,7 @@ type Options struct {
 	// litefence (litefs.command).
 	Supervised int
 	Extra      string // appended to every litefence.yml
-	Fence      string // one more key of its fence section, as "enforce: false"
+	Fence      string // more keys of its fence section, as "enforce: false"
 
 	// App, where given, is the application that litefence starts on a node.
 	App func(*Node) []string

@@ -46,10 +46,11 @@ func (n *Node) Config() string {
 	}
 	s := "node: " + n.Name + "\n"
 	if !n.Witness {
-		s += fmt.Sprintf("fence:\n  lower: %q\n  mount: %q\n", n.Lower(), n.Fenced())
+		fence := fmt.Sprintf("lower: %q, mount: %q", n.Lower(), n.Fenced())
 		if f := n.c.opts.Fence; f != "" {
-			s += "  " + f + "\n"
+			fence += ", " + f
 		}
+		s += "fence: {" + fence + "}\n"
 	}
 	s += fmt.Sprintf(`quorum:
   listen: %s
