@@ -51,6 +51,9 @@ type PeerState struct {
 	Voters    uint64            `json:"voters"`            // index of its newest committed configuration
 	Applied   uint64            `json:"applied"`           // of raft's log
 	Problem   string            `json:"problem,omitempty"` // of a leader that finds no primary
+	// Hears is, by name of every other node, how long its newest answer to this
+	// node's question took, in milliseconds; null where it did not answer.
+	Hears map[string]*float64 `json:"hears,omitempty"`
 
 	Health policy.HealthStatus `json:"health"`
 }

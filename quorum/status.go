@@ -25,6 +25,7 @@ const (
 // status` and /v1/status.
 type Status struct {
 	Node              string              `json:"node"`
+	Time              time.Time           `json:"time"` // of this answer, by this node's wall clock
 	Mode              string              `json:"mode"` // serve, follow
 	RaftID            string              `json:"raft_id"`
 	Address           string              `json:"address"`
@@ -39,6 +40,7 @@ type Status struct {
 	FenceReason       string              `json:"fence_reason,omitempty"` // of a manual fence
 	Writable          bool                `json:"writable"`
 	LeaseLeftMS       int64               `json:"lease_left_ms"`
+	LeaseMS           int64               `json:"lease_ms"` // a full lease: quorum.lease
 	HasQuorum         bool                `json:"has_quorum"`
 	CanCommitWrites   bool                `json:"can_commit_writes"`
 	StaleLeadership   bool                `json:"stale_leadership"`
@@ -74,17 +76,21 @@ type PeerStatus struct {
 	Address   string           `json:"address"`
 	Answers   bool             `json:"answers"`
 	Error     string           `json:"error,omitempty"`
-	RTTMS     float64          `json:"rtt_ms"`
+	RTTMS     float64          `json:"rtt_ms"` // of a heartbeat where this node leads, else of a question
 	Fenced    bool             `json:"fenced"`
 	Reason    policy.Reason    `json:"reason,omitempty"`
 	Positions policy.Positions `json:"positions,omitempty"`
 	InStep    bool             `json:"in_step"`
 	Lag       int64            `json:"lag"` // transactions behind this node
 	// RaftID is the one under which it answers; "" where it has never answered.
-	RaftID     string `json:"raft_id"`
-	Member     string `json:"member"` // voter, nonvoter, none
-	Witness    bool   `json:"witness"`
-	Membership string `json:"membership,omitempty"` // what is wrong with its part, and the mend
+	RaftID string `json:"raft_id"`
+	// LastAnswerS is the age of its last answer to a question, in seconds; null =
+	// never. Hears is whom it said there that it hears.
+	LastAnswerS *float64            `json:"last_answer_s"`
+	Hears       map[string]*float64 `json:"hears,omitempty"`
+	Member      string              `json:"member"` // voter, nonvoter, none
+	Witness     bool                `json:"witness"`
+	Membership  string              `json:"membership,omitempty"` // what is wrong with its part, and the mend
 
 	HealthStatus policy.Health `json:"health_status,omitempty"` // "" = it never answered
 	Health       HealthView    `json:"health"`
@@ -274,7 +280,7 @@ func (n *Node) Status(ctx context.Context) Status {
 	v := policy.Decide(o)
 	fs := n.fenceStateLocked(st)
 	s := Status{
-		Node: n.cfg.Name, Mode: n.mode(), RaftID: string(n.raftID()), Address: n.cfg.Advertise, Version: n.cfg.Version,
+		Node: n.cfg.Name, Time: time.Now(), LeaseMS: n.cfg.Lease.Milliseconds(), Mode: n.mode(), RaftID: string(n.raftID()), Address: n.cfg.Advertise, Version: n.cfg.Version,
 		Term: o.Term, Leader: o.Leader, IsLeader: o.RaftLeader, Role: o.Role.String(),
 		Fenced: !v.Admit, Reason: v.Reason, Since: n.since, Writable: v.Admit,
 		HasQuorum: o.HasQuorum(), CanCommitWrites: o.CanCommitWrites(),
@@ -322,9 +328,7 @@ func (n *Node) peerStatus(name, addr string, st state, own policy.Positions) Pee
 	if rec.err != nil {
 		p.Error = rec.err.Error()
 	}
-	if rtt, ok := n.rtts[raft.ServerID(rec.state.RaftID)]; ok {
-		p.RTTMS = float64(rtt) / float64(time.Millisecond)
-	}
+	n.linkLocked(&p, rec)
 	return p
 }
 
