@@ -56,6 +56,7 @@ type FS struct {
 	files  handleTable
 	dbs    databaseTable
 	count  counters
+	times  [ops]Timing
 	since  time.Time
 	dev    uint64                      // device number of the mount
 	owner  atomic.Pointer[unix.Stat_t] // what LiteFS's attributes have in common
@@ -137,7 +138,7 @@ func (c *Config) complete() error {
 
 // serve mounts and starts answering.
 func (f *FS) serve() error {
-	server, err := fuse.NewServer(&rawFS{FS: f}, f.cfg.Mount, &fuse.MountOptions{
+	server, err := fuse.NewServer(&timedFS{rawFS{FS: f}}, f.cfg.Mount, &fuse.MountOptions{
 		AllowOther:         f.cfg.AllowOther,
 		FsName:             fsType,
 		Name:               fsType,

@@ -65,6 +65,12 @@ type Config struct {
 	// OnChange is called, from one goroutine, after every change of the fence.
 	// Optional.
 	OnChange func(policy.FenceState)
+	// OnEvent is told of every change of this node's state; it gives the event its
+	// ID. It may be called from several goroutines and must not block. Optional.
+	OnEvent func(policy.Event)
+	// OnHeartbeat is told how long each answered heartbeat to a peer took, there
+	// and back. It must not block. Optional.
+	OnHeartbeat func(peer string, took time.Duration)
 	// RenewWithin says how long LiteFS may stay silent as primary: twice its
 	// ttl. Optional: one second.
 	RenewWithin func() time.Duration
@@ -131,8 +137,10 @@ type Node struct {
 	fence      manualFence
 	verdict    policy.Verdict
 	told       policy.FenceState
-	started    bool // a leader was known once
-	warm       bool // this process has been primary or followed one
+	pictured   picture       // of the last evaluation; publish's alone
+	quorumLost atomic.Uint64 // see QuorumLost
+	started    bool          // a leader was known once
+	warm       bool          // this process has been primary or followed one
 	born       time.Time
 	lastResult policy.ElectionResult
 	// lastReports are what lastResult rests on.
@@ -227,7 +235,7 @@ func (n *Node) Start(relay http.Handler) error {
 		ready:   make(chan struct{}), layers: map[string]*identityLayer{},
 	}
 	n.trans = newTransport(n.networkTransport(in), n.clock, n.lease)
-	n.trans.admitted, n.trans.heard, n.trans.rtt = n.joined.Load, n.noteHeard, n.noteRTT
+	n.trans.admitted, n.trans.heard, n.trans.rtt, n.trans.beat = n.joined.Load, n.noteHeard, n.noteRTT, n.noteBeat
 	n.trans.healthy = n.health.counts
 	disk := &guardedStore{BoltStore: n.store.bolt, failed: n.diskFailed}
 	r, err := newRaft(n.raftConfig(), n.fsm, disk, n.store.snapshots, n.trans)

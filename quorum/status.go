@@ -57,7 +57,7 @@ type Status struct {
 	// own certificate.
 	Refused []Refusal  `json:"refused,omitempty"`
 	Expires *time.Time `json:"certificate_expires,omitempty"`
-	// FollowerOfLeader: a majority is known to this node through its leader.
+	// FollowsLeader: a majority is known to this node through its leader.
 	FollowsLeader bool `json:"follows_leader"`
 	// Cluster is the id of the cluster that this node belongs to, "" for none.
 	Cluster string `json:"cluster"`
@@ -65,6 +65,10 @@ type Status struct {
 	Member     string `json:"member"`
 	Witness    bool   `json:"witness"`              // a voter without a LiteFS
 	Membership string `json:"membership,omitempty"` // what is wrong with its part, and the mend
+
+	// QuorumLost counts how often a majority was known here and then was not.
+	QuorumLost uint64 `json:"quorum_lost"`
+	LeaseMS    int64  `json:"lease_ms"` // a whole lease
 
 	HealthStatus policy.Health `json:"health_status"`
 	Health       HealthView    `json:"health"`
@@ -191,6 +195,7 @@ func (n *Node) evaluate() {
 		n.since = time.Now()
 	}
 	n.state = nextState(n.state, v, o)
+	now := picture{v, o, string(n.state), n.health.get()}
 	fs := n.fenceStateLocked(st)
 	told := n.told
 	n.told = fs
@@ -198,6 +203,8 @@ func (n *Node) evaluate() {
 	if v != was {
 		n.logChange(was, v, o)
 	}
+	n.tell(n.pictured, now)
+	n.pictured = now
 	if fs != told && n.cfg.OnChange != nil {
 		n.cfg.OnChange(fs)
 	}
@@ -223,14 +230,10 @@ func nextState(s State, v policy.Verdict, o policy.Observation) State {
 const LevelCritical = slog.Level(12)
 
 func (n *Node) logChange(was, v policy.Verdict, o policy.Observation) {
-	left := int64(0)
-	if until, ok := n.lease.until(o.Term); ok {
-		left = max(0, (until-n.clock.Boot())/int64(time.Millisecond))
-	}
-	args := []any{"node", n.cfg.Name, "term", o.Term, "leader", o.Leader, "role", o.Role.String(), "reason", v.Reason, "lease_left_ms", left}
+	args := []any{"node", n.cfg.Name, "term", o.Term, "leader", o.Leader, "role", o.Role.String(), "reason", v.Reason, "lease_left_ms", n.leaseLeft(o)}
 	switch {
 	case v.Stale && !was.Stale:
-		n.log.Log(context.Background(), LevelCritical, "split-brain: this node is a stale leader; writes are refused", args...)
+		n.log.Log(context.Background(), LevelCritical, staleText, args...)
 	case v.Admit:
 		n.log.Info("fence lifted", args...)
 	case was.Admit || v.Reason != was.Reason:
@@ -261,12 +264,19 @@ func (n *Node) fenceStateLocked(st state) policy.FenceState {
 
 // Status returns the whole picture.
 func (n *Node) Status(ctx context.Context) Status {
-	var pos policy.Positions
-	var marker policy.OpenRef
-	if n.cfg.LiteFS != nil {
-		pos, _, _ = n.cfg.LiteFS.Positions(ctx)
-		marker, _ = n.cfg.LiteFS.Marker()
+	if n.cfg.LiteFS == nil {
+		return n.Glance()
 	}
+	pos, _, _ := n.cfg.LiteFS.Positions(ctx)
+	marker, _ := n.cfg.LiteFS.Marker()
+	return n.statusWith(pos, marker)
+}
+
+// Glance is Status without what would have to be asked of LiteFS (Positions,
+// InStep, Lag): it never waits.
+func (n *Node) Glance() Status { return n.statusWith(nil, policy.OpenRef{}) }
+
+func (n *Node) statusWith(pos policy.Positions, marker policy.OpenRef) Status {
 	var expires *time.Time
 	if x, ok := n.cfg.Secure.(interface{ Expires() time.Time }); ok {
 		at := x.Expires()
@@ -292,6 +302,7 @@ func (n *Node) Status(ctx context.Context) Status {
 		Cluster:           n.clusterID(), Member: n.suffrage(n.raftID()), Witness: n.cfg.LiteFS == nil,
 		Membership: n.membership,
 	}
+	s.QuorumLost, s.LeaseMS = n.QuorumLost(), n.cfg.Lease.Milliseconds()
 	s.Refused = n.mux.refused.list()
 	s.Expires = expires
 	h := n.health.get()

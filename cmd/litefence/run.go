@@ -74,7 +74,12 @@ type daemon struct {
 	litefs   atomic.Pointer[child]
 	appChild *child
 	witness  bool
-	undo     []func(context.Context) // in order of creation; run in reverse
+
+	events    *events
+	metrics   *metrics
+	shared    sharedStatus
+	lowerGone atomic.Bool             // LiteFS has died below the mount
+	undo      []func(context.Context) // in order of creation; run in reverse
 }
 
 // exitError is an error with its exit code.
@@ -181,6 +186,7 @@ func (d *daemon) openNode(local quorum.LocalLiteFS, probes []quorum.Probe) error
 	if err != nil {
 		return usageError(err)
 	}
+	d.watchOver()
 	d.node, err = quorum.Open(d.quorumConfig(local, secure, probes))
 	var unfit quorum.ConfigError
 	if errors.As(err, &unfit) {
@@ -243,9 +249,11 @@ func (d *daemon) wait(ctx context.Context) (int, error) {
 		case <-d.fs.Done():
 			return 0, fmt.Errorf("%s was unmounted by somebody else", d.cfg.Fence.Mount)
 		case <-dead:
+			d.lowerGone.Store(true)
 			if err := d.replaceLower(ctx); err != nil {
 				return exitDone, err
 			}
+			d.lowerGone.Store(false)
 			dead = d.watchLower()
 		}
 	}
@@ -270,6 +278,8 @@ func (d *daemon) quorumConfig(local quorum.LocalLiteFS, secure quorum.Secure, pr
 		Secure:        secure, LiteFS: local, Gate: d.gate, Fence: d.gate.Fence,
 		Quiesce:     d.quiesce,
 		OnChange:    func(policy.FenceState) { d.withMount(func(f *fusefs.FS) { f.NotifyState() }) },
+		OnEvent:     d.events.publish,
+		OnHeartbeat: d.metrics.heartbeat,
 		RenewWithin: d.renewWithin,
 		Version:     version(),
 		Log:         d.log,
