@@ -50,3 +50,19 @@ func (n *Node) linkLocked(p *PeerStatus, rec peerRecord) {
 }
 
 func milliseconds(d time.Duration) float64 { return float64(d) / float64(time.Millisecond) }
+
+// LeaseLeft is what is left of this node's lease: 0 where it leads no term, and
+// on a witness, which has no use for one.
+func (n *Node) LeaseLeft() time.Duration {
+	n.mu.Lock()
+	defer n.mu.Unlock()
+	return n.leaseLeftLocked()
+}
+
+func (n *Node) leaseLeftLocked() time.Duration {
+	until, ok := n.lease.until(n.reigning)
+	if !ok || n.cfg.LiteFS == nil {
+		return 0
+	}
+	return min(n.cfg.Lease, max(0, time.Duration(until-n.clock.Boot()))) // a cluster of one has no end
+}

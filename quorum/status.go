@@ -40,7 +40,6 @@ type Status struct {
 	FenceReason       string              `json:"fence_reason,omitempty"` // of a manual fence
 	Writable          bool                `json:"writable"`
 	LeaseLeftMS       int64               `json:"lease_left_ms"`
-	LeaseMS           int64               `json:"lease_ms"` // a full lease: quorum.lease
 	HasQuorum         bool                `json:"has_quorum"`
 	CanCommitWrites   bool                `json:"can_commit_writes"`
 	StaleLeadership   bool                `json:"stale_leadership"`
@@ -290,7 +289,7 @@ func (n *Node) statusWith(pos policy.Positions, marker policy.OpenRef) Status {
 	v := policy.Decide(o)
 	fs := n.fenceStateLocked(st)
 	s := Status{
-		Node: n.cfg.Name, Time: time.Now(), LeaseMS: n.cfg.Lease.Milliseconds(), Mode: n.mode(), RaftID: string(n.raftID()), Address: n.cfg.Advertise, Version: n.cfg.Version,
+		Node: n.cfg.Name, Time: time.Now(), Mode: n.mode(), RaftID: string(n.raftID()), Address: n.cfg.Advertise, Version: n.cfg.Version,
 		Term: o.Term, Leader: o.Leader, IsLeader: o.RaftLeader, Role: o.Role.String(),
 		Fenced: !v.Admit, Reason: v.Reason, Since: n.since, Writable: v.Admit,
 		HasQuorum: o.HasQuorum(), CanCommitWrites: o.CanCommitWrites(),
@@ -310,9 +309,7 @@ func (n *Node) statusWith(pos policy.Positions, marker policy.OpenRef) Status {
 	if n.fence.On {
 		s.FenceReason = n.fence.Reason
 	}
-	if until, ok := n.lease.until(n.reigning); ok && !s.Witness {
-		s.LeaseLeftMS = min(n.cfg.Lease.Milliseconds(), max(0, (until-n.clock.Boot())/int64(time.Millisecond)))
-	}
+	s.LeaseLeftMS = n.leaseLeftLocked().Milliseconds()
 	for name, addr := range addrs {
 		s.Peers = append(s.Peers, n.peerStatus(name, addr, st, pos))
 		s.LastHeartbeatFrom[name] = nil

@@ -6,6 +6,7 @@ import (
 	"os"
 	"os/exec"
 	"path/filepath"
+	"slices"
 	"strings"
 	"sync"
 	"syscall"
@@ -57,7 +58,7 @@ func open(t *testing.T) *browser {
 		chromedp.Flag("no-proxy-server", true),
 		chromedp.Flag("disable-component-update", true),
 		chromedp.ModifyCmdFunc(func(c *exec.Cmd) {
-			c.SysProcAttr = &syscall.SysProcAttr{Setpgid: true} // renderers and helpers are ended with it
+			c.SysProcAttr = &syscall.SysProcAttr{Setpgid: true, Pdeathsig: syscall.SIGKILL} // a group, to end its helpers with it
 			cmd = c
 		}))
 	if os.Geteuid() == 0 {
@@ -141,6 +142,12 @@ func (b *browser) visit(t *testing.T, url string, l look) *tab {
 	return p
 }
 
+// in is the tab for a subtest.
+func (p *tab) in(t *testing.T) *tab {
+	p.t = t
+	return p
+}
+
 func (p *tab) console() (found []string) {
 	p.mu.Lock()
 	defer p.mu.Unlock()
@@ -150,6 +157,25 @@ func (p *tab) console() (found []string) {
 		}
 	}
 	return found
+}
+
+// forgive drops what the console says of a thing that the test did on purpose,
+// and fails where it says nothing of it.
+func (p *tab) forgive(what string) {
+	p.t.Helper()
+	end := time.Now().Add(patience)
+	for {
+		p.mu.Lock()
+		before := len(p.messages)
+		p.messages = slices.DeleteFunc(p.messages, func(m string) bool { return strings.Contains(m, what) })
+		found := len(p.messages) < before
+		p.mu.Unlock()
+		if found {
+			return
+		}
+		require.True(p.t, time.Now().Before(end), "the console never says %q", what)
+		time.Sleep(5 * time.Millisecond)
+	}
 }
 
 func (p *tab) looks(l look) {
@@ -171,7 +197,7 @@ func (p *tab) looks(l look) {
 // eval evaluates a JavaScript expression.
 func eval[T any](p *tab, expression string) T {
 	p.t.Helper()
-	v, err := chromedp.Run(p.ctx, chromedp.Evaluate[T](expression))
+	v, err := chromedp.Run(p.ctx, chromedp.Evaluate[T](expression, chromedp.EvalAwaitPromise))
 	require.NoError(p.t, err, expression)
 	return v
 }
@@ -200,10 +226,10 @@ func (p *tab) says(id, want string) {
 	p.await("document.getElementById(" + quote(id) + ").innerText.includes(" + quote(want) + ")")
 }
 
-// shoot writes the whole page as a PNG of at most 150 KB.
+// shoot writes the page, without its last line, as a PNG of at most 150 KB.
 func (p *tab) shoot(path string) {
 	p.t.Helper()
-	h := eval[float64](p, "Math.ceil(document.querySelector('.page').getBoundingClientRect().height)")
+	h := eval[float64](p, "Math.ceil(document.querySelector('main').getBoundingClientRect().bottom + 20)")
 	w := eval[float64](p, "innerWidth")
 	wide := true
 	shot, err := chromedp.Call(p.ctx, cdpage.CaptureScreenshot, cdpage.CaptureScreenshotParams{
@@ -217,4 +243,3 @@ func (p *tab) shoot(path string) {
 }
 
 func quote(s string) string { return fmt.Sprintf("%q", s) }
-

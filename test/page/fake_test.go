@@ -150,8 +150,7 @@ func primary() object {
 	}
 }
 
-// without returns s on a node that others do not answer and that knows no
-// leader.
+// cutOff is s on a node that nobody answers and that knows no leader.
 func cutOff(s object) object {
 	s = maps.Clone(s)
 	maps.Copy(s, object{"leader": "", "is_leader": false, "role": "replica", "writable": false, "fenced": true, "reason": "no-leader",
@@ -160,6 +159,29 @@ func cutOff(s object) object {
 	for _, p := range s["peers"].([]any) {
 		p := maps.Clone(p.(object))
 		maps.Copy(p, object{"answers": false, "last_answer_s": 21.4, "error": "Get \"http://" + p["address"].(string) + "/peer/state\": context deadline exceeded"})
+		peers = append(peers, p)
+	}
+	s["peers"] = peers
+	return s
+}
+
+// five is the status of a primary of five: one far away, one degraded, one
+// behind, and a witness that two of them do not hear.
+func five() object {
+	s := primary()
+	var peers []any
+	for i, n := range []string{"eu-west-1-db-a", "n3", "n4", "w"} {
+		p := maps.Clone(s["peers"].([]any)[0].(object))
+		p["node"], p["rtt_ms"] = n, 2.8*float64(i+1)
+		p["hears"] = object{"n1": 1.0, "n3": 12.2, "n4": 2.3, "w": nil, "eu-west-1-db-a": 4.1}
+		switch n {
+		case "n3":
+			p["health_status"], p["health"] = "degraded", object{"reason": "behind n1 for 12 s; policy.health.max-lag is 10 s"}
+		case "n4":
+			p["positions"] = object{"app.db": "00000000000003ff/8000000000000001", "sessions.db": "0000000000000007/8000000000000009"}
+		case "w":
+			p["witness"], p["positions"], p["reason"] = true, nil, "witness"
+		}
 		peers = append(peers, p)
 	}
 	s["peers"] = peers
