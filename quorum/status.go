@@ -204,6 +204,7 @@ func (n *Node) evaluate() {
 	}
 	n.tell(n.pictured, now)
 	n.pictured = now
+	n.noteSilence(o)
 	if fs != told && n.cfg.OnChange != nil {
 		n.cfg.OnChange(fs)
 	}

@@ -44,7 +44,10 @@ type readyReply struct {
 }
 
 func (d *daemon) serveHealthStatus(w http.ResponseWriter, _ *http.Request) {
-	s := d.glance()
+	replyJSON(w, http.StatusOK, healthOf(d.glance()))
+}
+
+func healthOf(s statusReply) healthReply {
 	r := healthReply{
 		NodeID: s.Node, IsLeader: s.IsLeader, IsPrimary: s.Role == policy.RolePrimary.String(), NodeState: "REPLICA",
 		HasQuorum: s.HasQuorum, CanCommitWrites: s.CanCommitWrites, SplitBrainDetected: splitBrain(s),
@@ -53,7 +56,7 @@ func (d *daemon) serveHealthStatus(w http.ResponseWriter, _ *http.Request) {
 	if r.IsPrimary {
 		r.NodeState = "PRIMARY"
 	}
-	replyJSON(w, http.StatusOK, r)
+	return r
 }
 
 // serveLive answers for the process, which lives if it answers.
@@ -62,16 +65,20 @@ func (d *daemon) serveLive(w http.ResponseWriter, _ *http.Request) {
 }
 
 func (d *daemon) serveHealthReady(w http.ResponseWriter, _ *http.Request) {
-	s := d.glance()
+	status, r := readyOf(d.glance())
+	replyJSON(w, status, r)
+}
+
+func readyOf(s statusReply) (status int, r readyReply) {
 	why := s.unready()
-	status := http.StatusOK
+	status = http.StatusOK
 	if why != "" {
 		status = http.StatusServiceUnavailable
 	}
-	replyJSON(w, status, readyReply{
+	return status, readyReply{
 		IsReady: why == "", CanAcceptWrites: s.Writable, HealthStatus: s.HealthStatus,
 		SplitBrainDetected: splitBrain(s), Error: orNull(why),
-	})
+	}
 }
 
 func (d *daemon) serveReady(w http.ResponseWriter, _ *http.Request) {

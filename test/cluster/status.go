@@ -50,7 +50,21 @@ func (n *Node) Status() (s Status, err error) {
 // Admin sends a request without a body to the admin socket.
 func (n *Node) Admin(method, path string) error { return n.admin(method, path, nil) }
 
+// Get returns what the admin socket answers to a GET.
+func (n *Node) Get(path string) (string, error) {
+	body, err := n.ask("GET", path)
+	return string(body), err
+}
+
 func (n *Node) admin(method, path string, into any) error {
+	body, err := n.ask(method, path)
+	if err != nil || into == nil {
+		return err
+	}
+	return json.Unmarshal(body, into)
+}
+
+func (n *Node) ask(method, path string) ([]byte, error) {
 	client := http.Client{
 		Timeout: 2 * time.Second,
 		Transport: &http.Transport{DisableKeepAlives: true, DialContext: func(ctx context.Context, _, _ string) (net.Conn, error) {
@@ -59,24 +73,21 @@ func (n *Node) admin(method, path string, into any) error {
 	}
 	req, err := http.NewRequest(method, "http://litefence"+path, nil)
 	if err != nil {
-		return err
+		return nil, err
 	}
 	resp, err := client.Do(req)
 	if err != nil {
-		return err
+		return nil, err
 	}
 	defer resp.Body.Close()
 	body, err := io.ReadAll(resp.Body)
 	if err != nil {
-		return err
+		return nil, err
 	}
 	if resp.StatusCode/100 != 2 {
-		return fmt.Errorf("%s %s on %s: %s: %s", method, path, n.Name, resp.Status, body)
+		return nil, fmt.Errorf("%s %s on %s: %s: %s", method, path, n.Name, resp.Status, body)
 	}
-	if into == nil {
-		return nil
-	}
-	return json.Unmarshal(body, into)
+	return body, nil
 }
 
 // WaitFor asks cond until it is nil; where ctx ends first, the error has the
