@@ -45,7 +45,7 @@ func (n *Node) tell(was, now picture) {
 	case !v.Admit && (was.verdict.Admit || v.Reason != was.verdict.Reason):
 		n.event(policy.EventFenced, now, "writes are refused: "+v.Reason.Text())
 	}
-	if now.state != was.state {
+	if now.state != was.state && was.state != "" {
 		n.event(policy.EventState, now, fmt.Sprintf("state: %s, was %s", now.state, was.state))
 	}
 	if now.health.Health != was.health.Health && was.health.Health != "" {

@@ -233,7 +233,7 @@ func (p *tab) shoot(path string) {
 	w := eval[float64](p, "innerWidth")
 	wide := true
 	shot, err := chromedp.Call(p.ctx, cdpage.CaptureScreenshot, cdpage.CaptureScreenshotParams{
-		CaptureBeyondViewport: &wide, Clip: &cdpage.Viewport{Width: w, Height: h, Scale: 1},
+		CaptureBeyondViewport: &wide, Clip: &cdpage.Viewport{Width: w, Height: h, Scale: 1.5},
 	})
 	require.NoError(p.t, err)
 	require.NoError(p.t, os.MkdirAll(filepath.Dir(path), 0o755))

@@ -137,7 +137,7 @@ func testPicture(t *testing.T, b *browser) {
 	require.Equal(t, 2, count(".gone"))
 	require.Zero(t, count(".badge"), "nobody is known to lead")
 	p.says("nodes", "last answer 21\u202fs ago")
-	p.says("nodes", "context deadline exceeded")
+	p.says("nodes", "no answer in time")
 }
 
 func testDatabases(t *testing.T, b *browser) {
@@ -224,8 +224,8 @@ func testTimeline(t *testing.T, b *browser) {
 	p.await("document.body.dataset.link === 'lost'")
 	f.start()
 	p.await("document.body.dataset.link === 'live'")
-	say(13, "handoff", "the role goes to n2: asked for")
-	p.says("events", "The role goes to n2")
+	say(13, "handoff", "n2 is primary; no writes for 212 ms")
+	p.says("events", "n2 is primary")
 	require.Len(t, lines(), 13, "what is told again is not shown again")
 }
 
