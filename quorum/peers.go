@@ -21,7 +21,8 @@ const (
 type peerRecord struct {
 	state PeerState
 	err   error
-	at    time.Time // of the last answer
+	at    time.Time     // of the last answer
+	rtt   time.Duration // of the question that was answered last
 }
 
 // addresses returns name to address of all other nodes, configured or members.
@@ -64,8 +65,10 @@ func (n *Node) askPeers() {
 			defer wg.Done()
 			ctx, cancel := context.WithTimeout(meaning(n.ctx, name), peerTimeout)
 			defer cancel()
+			asked := n.clock.Mono()
 			s, err := n.peers.state(ctx, addr)
 			if err == nil {
+				n.noteLink(name, time.Duration(n.clock.Mono()-asked))
 				err = n.vet(name, addr, s)
 			}
 			n.notePeer(name, s, err)
@@ -137,7 +140,7 @@ func (n *Node) peerState(ctx context.Context) PeerState {
 		Heartbeat: n.cfg.HeartbeatTimeout, Lease: n.cfg.Lease,
 		Protocol: peerProtocol, Cluster: n.clusterID(), Addresses: n.cfg.Peers,
 		Witness: n.cfg.LiteFS == nil, Voters: n.fsm.state().Voters, Applied: n.raft.AppliedIndex(),
-		Health: n.health.get(),
+		Health: n.health.get(), Hears: n.hears(),
 	}
 	for _, m := range n.servers() {
 		s.Members = append(s.Members, string(m.ID))

@@ -13,6 +13,7 @@ import (
 	"path/filepath"
 	"time"
 
+	"github.com/litefence/litefence/cmd/litefence/page"
 	"github.com/litefence/litefence/fusefs"
 	"github.com/litefence/litefence/quorum"
 )
@@ -66,6 +67,7 @@ type route struct {
 // readOnly lists what admin.listen shows. Nothing here may change anything.
 func (d *daemon) readOnly() []route {
 	return []route{
+		{"GET /{$}", page.Handler().ServeHTTP},
 		{"GET /v1/status", func(w http.ResponseWriter, r *http.Request) { answer(w, d.status(r.Context()), nil) }},
 		{"GET /v1/events", d.serveEvents},
 		{"GET /metrics", d.metrics.handler(d)},
