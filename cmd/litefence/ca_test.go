@@ -36,7 +36,7 @@ func said(t *testing.T, run func() int) (code int, out, errs string) {
 
 func ca(t *testing.T, args ...string) (code int, out, errs string) {
 	t.Helper()
-	return said(t, func() int { return caMain(args) })
+	return said(t, func() int { return litefence(append([]string{"ca"}, args...)...) })
 }
 
 func quietLog() *slog.Logger { return slog.New(slog.NewTextHandler(io.Discard, nil)) }

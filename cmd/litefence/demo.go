@@ -22,15 +22,14 @@ type demoOptions struct {
 	keepLogs  int
 }
 
-func demoMain(args []string) int {
+func demoMain(fs *cli) int {
 	var o demoOptions
-	fs := newFlags("demo", "demo [-partition 20s] [-litefs FILE] [-journal wal|delete] [-compare=false]")
-	fs.DurationVar(&o.partition, "partition", 20*time.Second, "how long the primary is cut off")
-	fs.StringVar(&o.litefs, "litefs", "", "LiteFS `binary` (default: beside litefence, then on the PATH)")
-	fs.StringVar(&o.journal, "journal", "wal", "journal `mode` of the application's database: wal, delete, truncate, persist")
+	fs.DurationVar(&o.partition, "partition", 20*time.Second, "how long (`duration`) the primary is cut off")
+	fs.StringVar(&o.litefs, "litefs", "", "LiteFS `file` (default: beside litefence, then on the PATH)")
+	fs.StringVar(&o.journal, "journal", "wal", "journal mode of the application's database: `wal|delete|truncate|persist`")
 	fs.BoolVar(&o.compare, "compare", true, "repeat it with the application writing straight to LiteFS")
-	fs.IntVar(&o.keepLogs, "log-lines", 30, "lines of each log to show when something fails")
-	if code, ok := parse(fs, args); !ok {
+	fs.IntVar(&o.keepLogs, "log-lines", 30, "how many `lines` of each log to show when something fails")
+	if _, code, ok := fs.parse(); !ok {
 		return code
 	}
 	if err := o.complete(); err != nil {

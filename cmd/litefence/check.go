@@ -1,0 +1,5 @@
+package main
+
+import "errors"
+
+func checkMain(c *cli) int { return fail(exitFailed, errors.New("check: not built yet")) }
