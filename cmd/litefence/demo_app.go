@@ -16,6 +16,8 @@ func hiddenMain(name string, args []string) (code int, ok bool) {
 		syscall.Exit(probeLower(args))
 	case proberCommand:
 		syscall.Exit(proberMain(args))
+	case probeMountCommand:
+		syscall.Exit(probeMountMain(args))
 	case nodesCommand:
 		syscall.Exit(nodesMain(args))
 	}
