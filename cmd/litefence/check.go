@@ -167,8 +167,13 @@ func runCheck(ctx context.Context, path string) (checked, error) {
 	return r, nil
 }
 
-// examine runs all at once and keeps their order.
 func (d *doctor) examine(ctx context.Context, all []examination) []examined {
+	return d.examineFor(ctx, examineWithin, all)
+}
+
+// examineFor runs all at once and keeps their order. Who has not come back in time
+// is left to itself.
+func (d *doctor) examineFor(ctx context.Context, within time.Duration, all []examination) []examined {
 	out := make([]examined, len(all))
 	done := make([]chan examined, len(all))
 	for i, x := range all {
@@ -179,22 +184,22 @@ func (d *doctor) examine(ctx context.Context, all []examination) []examined {
 			done[i] = nil
 			continue
 		}
+		r, done := out[i], done[i]
 		go func() {
-			r := out[i]
 			r.Found, r.Skipped = x.look(d, ctx)
-			done[i] <- r
+			done <- r
 		}()
 	}
-	late := time.After(examineWithin)
+	late, cancel := context.WithTimeout(ctx, within)
+	defer cancel()
 	for i, x := range all {
 		if done[i] == nil {
 			continue
 		}
 		select {
 		case out[i] = <-done[i]:
-		case <-late:
-			late = time.After(0)
-			out[i].Found = []finding{{x.name, severityError, fmt.Sprintf("no answer within %v while looking at %s", examineWithin, x.subject), "something on this machine hangs; look for processes in state D (ps)"}}
+		case <-late.Done():
+			out[i].Found = []finding{{x.name, severityError, fmt.Sprintf("no answer within %v while looking at %s", within, x.subject), "something on this machine hangs; look for processes in state D (ps)"}}
 		}
 	}
 	return out
