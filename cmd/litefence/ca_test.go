@@ -124,9 +124,9 @@ func TestCAUsage(t *testing.T) {
 		{[]string{"init", "-h"}, exitDone, "-days"},
 		{[]string{"issue", "-h"}, exitDone, "-names"},
 	} {
-		code, _, errs := ca(t, tc.args...)
+		code, out, errs := ca(t, tc.args...)
 		require.Equal(t, tc.code, code, tc.args)
-		require.Contains(t, errs, tc.want, tc.args)
+		require.Contains(t, out+errs, tc.want, tc.args)
 	}
 	left, err := os.ReadDir(".")
 	require.NoError(t, err)
