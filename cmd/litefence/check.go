@@ -198,7 +198,12 @@ func (d *doctor) examineFor(ctx context.Context, within time.Duration, all []exa
 		}
 		select {
 		case out[i] = <-done[i]:
+			continue
 		case <-late.Done():
+		}
+		select {
+		case out[i] = <-done[i]: // it was in time; others were waited for
+		default:
 			out[i].Found = []finding{{x.name, severityError, fmt.Sprintf("no answer within %v while looking at %s", within, x.subject), "something on this machine hangs; look for processes in state D (ps)"}}
 		}
 	}

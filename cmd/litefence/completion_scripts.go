@@ -136,7 +136,8 @@ _litefence "$@"
 const fishCompletion = `# fish completion for litefence; made by "litefence completion fish".
 function __litefence_is
     set -l words (commandline -opc)
-    test (count $words) -gt (count $argv); and test "$words[2..(math 1 + (count $argv))]" = "$argv"
+    set -l to (math 1 + (count $argv))
+    test (count $words) -ge $to; and test "$words[2..$to]" = "$argv"
 end
 function __litefence_new
     test (count (commandline -opc)) -eq (math 1 + (count $argv)); and __litefence_is $argv
@@ -144,7 +145,7 @@ end
 function __litefence_word
     # The words after the command that are no flags; the values of flags count too,
     # so that this is right where flags stand last.
-    set -l words (commandline -opc)[2..]
+    set -l words (commandline -opc)[2..-1]
     test (count (string match -v -- '-*' $words)) -eq $argv[1]
 end
 complete -c litefence -f

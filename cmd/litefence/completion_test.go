@@ -131,3 +131,48 @@ func TestCompletionScriptsParse(t *testing.T) {
 		})
 	}
 }
+
+// Where fish is installed, it offers what bash does.
+func TestFishCompletes(t *testing.T) {
+	fish, err := exec.LookPath("fish")
+	if err != nil {
+		t.Skip("fish is not installed")
+	}
+	dir := t.TempDir()
+	require.NoError(t, os.WriteFile(filepath.Join(dir, "litefence.yml"), []byte(witnessYAML), 0o600))
+	self, err := os.Executable()
+	require.NoError(t, err)
+	require.NoError(t, os.Symlink(self, filepath.Join(dir, "litefence")))
+	f, err := os.Create(filepath.Join(dir, "litefence.fish"))
+	require.NoError(t, err)
+	require.NoError(t, writeCompletion(f, "fish"))
+	require.NoError(t, f.Close())
+	for line, want := range map[string][]string{
+		"st":                   {"status"},
+		"ca is":                {"issue"},
+		"completion ":          shells,
+		"wait -for ":           {"ready", "writable", "fenced"},
+		"peers ":               {"add", "remove"},
+		"peers remove ":        {"n1", "n2", "n3"},
+		"handoff ":             {"n1", "n2", "n3"},
+		"handoff n1 ":          nil,
+		"version -":            {"-json"},
+		"status -config litef": {"litefence.fish", "litefence.yml", "litefence"},
+	} {
+		cmd := exec.Command(fish, "--no-config", "-c", "source litefence.fish; complete -C 'litefence "+line+"'")
+		cmd.Dir = dir
+		cmd.Env = append(os.Environ(), asProgram, "PATH="+dir+":"+os.Getenv("PATH"), "HOME="+dir)
+		out, err := cmd.CombinedOutput()
+		require.NoError(t, err, string(out))
+		var got []string
+		for l := range strings.Lines(string(out)) {
+			word, _, _ := strings.Cut(strings.TrimSuffix(l, "\n"), "\t")
+			got = append(got, word)
+		}
+		if strings.HasSuffix(line, " is") { // fish offers what merely contains it, too
+			require.Subset(t, got, want, line)
+			continue
+		}
+		require.ElementsMatch(t, want, got, line)
+	}
+}

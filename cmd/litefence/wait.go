@@ -24,7 +24,7 @@ type waited struct {
 
 func waitMain(fs *cli) int {
 	connect := socketFlags(fs)
-	what := fs.String("for", "", "`ready|writable|fenced` (required)")
+	what := fs.String("for", "", "wait until it is `ready|writable|fenced` (required)")
 	timeout := fs.Duration("timeout", 30*time.Second, "give up after this `duration`")
 	asJSON := fs.Bool("json", false, "show what was waited for and the last state, as JSON")
 	if _, code, ok := fs.parse(); !ok {
