@@ -103,6 +103,13 @@ func TestCheckOnARunningCluster(t *testing.T) {
 	t.Run("a config that was changed", func(t *testing.T) {
 		finds(t, n1, 0, replace("fence: {", "fence: {enforce: false, "), "warning: daemon: the daemon was started with another config than ")
 	})
+	t.Run("the application's user", func(t *testing.T) {
+		// /tmp's directory of the test is closed: to LiteFS, and to the application.
+		code, out := runToEnd(t, n1, []string{litefenceBin, "check", "-config", n1.ConfigPath(), "-user", "man"})
+		require.Equal(t, 1, code, out)
+		require.Contains(t, out, "error: user: the user man cannot enter the fenced mount ")
+		require.NotContains(t, out, "LiteFS's mount")
+	})
 	t.Run("fenced by hand", func(t *testing.T) {
 		_, err := n3.CLI("fence", "-reason", "a new disk")
 		require.NoError(t, err)

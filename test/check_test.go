@@ -25,6 +25,7 @@ type planted struct {
 	run    bool                       // LiteFS runs
 	plant  func(t *testing.T, n *cluster.Node)
 	prefix []string // in front of the command
+	args   []string // behind it
 	code   int
 	want   []string
 }
@@ -66,6 +67,8 @@ var plantedFaults = []planted{
 	{name: "everybody will reach the lower", plant: chmodAbove(0o755, 0), code: 1, want: []string{"error: lower-reach: LiteFS's mount ", " can be entered by every user"}},
 	{name: "a group reaches the lower", run: true, plant: chmodAbove(0o710, 12), want: []string{"warning: lower-reach: LiteFS's mount ", " can be entered by the group man"}},
 	{name: "a bind mount of the lower", run: true, plant: bindLower, code: 1, want: []string{"error: lower-reach: LiteFS's files at /", "another mount of ", "can be entered by every user"}},
+	{name: "the application's user reaches the lower", run: true, plant: chmodAbove(0o710, 12), args: []string{"-user", "man"}, code: 1, want: []string{"error: user: the user man can enter LiteFS's mount ", ", past the fence; delete fuse.allow-other"}},
+	{name: "the application is root", args: []string{"-user", "0"}, want: []string{"warning: user: root can always open LiteFS's mount "}},
 	{name: "data can be written by all", plant: func(t *testing.T, n *cluster.Node) { chmod(t, n.Data(), 0o777) }, code: 1, want: []string{"error: lower-reach: litefs.data-dir ", " can be written by every user, past the fence; chmod 0700 "}},
 	{name: "a program writes past the fence", run: true, plant: opens("exec 3>>$LOWER/app.db"), code: 1, want: []string{"error: bypass: process ", "(sleep) may write ", "/lower/app.db past the fence; have it open ", "/fenced/app.db instead"}},
 	{name: "a program reads past the fence", run: true, plant: opens("exec 3<$LOWER"), want: []string{"warning: bypass: process ", "(sleep) reads ", "/lower past the fence"}},
@@ -153,7 +156,7 @@ func (p planted) check(t *testing.T, n *cluster.Node) (code int, out string) {
 	}
 	before := filesOf(t, n)
 	began := time.Now()
-	code, out = runToEnd(t, n, append(p.prefix, litefenceBin, "check", "-config", path))
+	code, out = runToEnd(t, n, append(p.prefix, append([]string{litefenceBin, "check", "-config", path}, p.args...)...))
 	if code == 77 {
 		t.Skip("cannot be planted here: " + out)
 	}

@@ -5,6 +5,7 @@ import (
 	"fmt"
 	"io"
 	"os"
+	"os/user"
 	"strings"
 	"time"
 
@@ -41,6 +42,7 @@ type doctor struct {
 	litefs  *litefs.Settings // nil: LiteFS's config is not known
 	daemon  daemonSeen
 	witness bool
+	user    *user.User // the application's, where it was named
 }
 
 // runs reports whether this config's daemon answers.
@@ -65,6 +67,7 @@ var examinations = []examination{
 	{"lower-reach", "who can reach LiteFS past the fence", true, (*doctor).lookReach},
 	{"bypass", "who has files on LiteFS's mount open past the fence", true, (*doctor).lookBypass},
 	{"mount", "the fenced mount", true, (*doctor).lookMount},
+	{"user", "what the application's user can enter", true, (*doctor).lookUser},
 	{"ports", "ports of ours that others have, addresses that this machine lacks", false, (*doctor).lookPorts},
 	{"tls", "certificates and keys", false, (*doctor).lookTLS},
 	{"peers", "peers: reachable, same timings, mode and version", false, (*doctor).lookPeers},
@@ -99,11 +102,16 @@ type checked struct {
 func checkMain(c *cli) int {
 	path := c.String("config", "", "config `file` (default /etc/litefence.yml, then ./litefence.yml)")
 	asJSON := c.Bool("json", false, "as JSON, with all that was looked at")
+	name := c.String("user", "", "the application's user, a `name` or number: see whether it reaches the fenced mount, and not LiteFS's")
 	verbose := c.Bool("v", false, "show all that was looked at, and what was not, and why")
 	if _, code, ok := c.parse(); !ok {
 		return code
 	}
-	r, err := runCheck(context.Background(), *path)
+	app, err := findUser(*name)
+	if err != nil {
+		return c.misused("-user: %w", err)
+	}
+	r, err := runCheck(context.Background(), *path, app)
 	if err != nil {
 		return fail(exitUsage, err)
 	}
@@ -137,12 +145,12 @@ func (r checked) show(w io.Writer, verbose bool) {
 }
 
 // runCheck fails only where there is no config to check by.
-func runCheck(ctx context.Context, path string) (checked, error) {
+func runCheck(ctx context.Context, path string, app *user.User) (checked, error) {
 	path, data, err := readConfig(path)
 	if err != nil {
 		return checked{}, err
 	}
-	d := &doctor{path: path}
+	d := &doctor{path: path, user: app}
 	all := []examination{hostExamination}
 	if err := d.read(data); err != nil {
 		f := broken("config", fmt.Errorf("%s: %w", path, err))

@@ -22,9 +22,13 @@ var errHangs = errors.New("it hangs")
 // probeMount has a process of its own ask a mount: a request to a FUSE server that
 // is stopped cannot be interrupted, not even by SIGKILL. That process is left to
 // itself where it is stuck; it ends with the request.
-func probeMount(command, dir string) error {
+func probeMount(command, dir string) error { return probeAs(nil, command, dir) }
+
+// probeAs is probeMount in the name of a user, nil = this one.
+func probeAs(who *syscall.Credential, command, dir string) error {
 	cmd := exec.Command("/proc/self/exe", command, dir)
-	cmd.SysProcAttr = &syscall.SysProcAttr{Setpgid: true}
+	cmd.Dir = "/"
+	cmd.SysProcAttr = &syscall.SysProcAttr{Setpgid: true, Credential: who}
 	r, w, err := os.Pipe()
 	if err != nil {
 		return err

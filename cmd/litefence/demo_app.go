@@ -18,6 +18,8 @@ func hiddenMain(name string, args []string) (code int, ok bool) {
 		syscall.Exit(proberMain(args))
 	case probeMountCommand:
 		syscall.Exit(probeMountMain(args))
+	case probeEnterCommand:
+		syscall.Exit(probeEnterMain(args))
 	case nodesCommand:
 		syscall.Exit(nodesMain(args))
 	}

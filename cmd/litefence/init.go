@@ -40,7 +40,7 @@ func initMain(fs *cli) int {
 	def := defaultConfig()
 	v := initValues{Peers: map[string]string{}, LeaseListen: def.LiteFS.LeaseListen, LiteFSHTTP: strings.TrimPrefix(def.LiteFS.URL, "http://"), TTL: "200ms"}
 	host, _ := os.Hostname()
-	fs.StringVar(&v.Node, "node", host, "this node's `name`, as the peers have it")
+	fs.StringVar(&v.Node, "node", host, "this node's `name`, as the peers have it; default: the machine's")
 	peers := fs.String("peers", "", "every node and its address, this one too, as `n1=HOST:PORT,n2=...`; default: this node alone")
 	fs.StringVar(&v.Listen, "listen", "", "`address` of the one port between nodes (default: this node's in -peers)")
 	dir := fs.String("dir", ".", "`directory` for the two files")
