@@ -57,9 +57,9 @@ func silent(t *testing.T, nodes ...*cluster.Node) {
 	}
 }
 
-// TestCheckOnARunningCluster: silent on good nodes, before the first start, while
-// they start one by one, and when all run; and what it finds when something
-// happens to them.
+// TestCheckOnARunningCluster: silent on good nodes, before the first start, when all
+// run, and before one starts again; and what it finds when something happens to
+// them.
 func TestCheckOnARunningCluster(t *testing.T) {
 	c := prepare(t, cluster.Options{TLS: true})
 	n1, n2, n3 := c.Nodes[0], c.Nodes[1], c.Nodes[2]
@@ -68,19 +68,18 @@ func TestCheckOnARunningCluster(t *testing.T) {
 		require.Zero(t, code, out)
 		require.Empty(t, out, "before the first start")
 	}
-	require.NoError(t, n1.Start())
-	require.NoError(t, n2.Start())
-	primary := writable(t, n1, n2)
-	silent(t, n3)
+	require.NoError(t, c.Start())
+	createDB(t, c, writable(t, c.Nodes...), "wal")
+	silent(t, c.Nodes...)
 
-	// n3 is about to be started with timings that do not fit.
+	// n3's daemon is about to be started again, with a config that does not fit.
+	require.NoError(t, n3.Litefence().Stop(patience))
+	silent(t, n3)
 	finds(t, n3, 1, replace("  data-dir", "  lease: 400ms\n  data-dir"), "error: peers: quorum.lease: 400ms here, 300ms on n1; make them equal on all nodes", "error: peers: quorum.lease: 400ms here, 300ms on n2")
 	finds(t, n3, 1, replace("  data-dir", "  heartbeat-timeout: 700ms\n  lease: 300ms\n  data-dir"), "error: peers: quorum.heartbeat-timeout: 700ms here, 600ms on n2")
-	finds(t, n3, 0, replace("n1="+n1.IP+":7400", "n1="+n1.IP+":7400,n4=10.213.7.3:7499"), "warning: peers: quorum.peers: n1 does not know n4; make quorum.peers equal on all nodes")
-	finds(t, n3, 1, replace("n2="+n2.IP+":7400", "n2="+n1.IP+":7401"), "quorum.peers: n2 is at 10.213.7.1:7401 here, at 10.213.7.2:7400 for n1")
-
-	require.NoError(t, n3.Start())
-	createDB(t, c, primary, "wal")
+	finds(t, n3, 0, replace("n1="+n1.Addr(), "n1="+n1.Addr()+",n4=10.213.7.4:7400"), "warning: peers: quorum.peers: n1 does not know n4; make quorum.peers equal on all nodes")
+	finds(t, n3, 0, replace("n2="+n2.Addr(), "n2=10.213.7.2:7401"), "warning: peers: quorum.peers: n2 is at 10.213.7.2:7401 here, at 10.213.7.2:7400 for n1")
+	require.NoError(t, n3.StartLitefence())
 	silent(t, c.Nodes...)
 	out, err := n1.CLI("check", "-json", "-v")
 	require.NoError(t, err)

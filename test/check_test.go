@@ -44,7 +44,7 @@ var plantedFaults = []planted{
 	{name: "LiteFS is mounted elsewhere", run: true, edit: replace("/lower\"", "/elsewhere\""), code: 1, want: []string{"error: lower: LiteFS runs (process ", "/elsewhere; make fuse.dir", "error: litefs-config: ", " but fence.lower is "}},
 	{name: "LiteFS is stopped", run: true, plant: signalLiteFS(syscall.SIGSTOP), code: 1, want: []string{"error: lower: LiteFS's mount ", " does not answer within 3s; see whether it is stopped", "error: litefs: LiteFS on litefs.url http://127.0.0.1:20202 does not answer within 3s"}},
 	{name: "LiteFS was killed", run: true, plant: signalLiteFS(syscall.SIGKILL), code: 1, want: []string{"error: lower: fence.lower ", " is the dead mount of a LiteFS that is gone; umount -l "}},
-	{name: "another LiteFS", run: true, edit: replace("data-dir: \"", "data-dir: \"/x"), code: 1, want: []string{"error: litefs: the LiteFS on litefs.url http://127.0.0.1:20202 keeps its data in "}},
+	{name: "another LiteFS", run: true, edit: replace("/litefs\"}", "/other\"}"), code: 1, want: []string{"error: litefs: the LiteFS on litefs.url http://127.0.0.1:20202 keeps its data in "}},
 	{name: "no LiteFS at all", plant: listensAs("env", "LITEFS_CLOUD_TOKEN=secret", "127.0.0.1", "20202"), code: 1, want: []string{
 		"error: litefs: what answers on litefs.url http://127.0.0.1:20202 is no LiteFS", "error: litefs-config: LITEFS_CLOUD_TOKEN is set for process "}},
 
@@ -144,6 +144,7 @@ func (p planted) check(t *testing.T, n *cluster.Node) (code int, out string) {
 		require.NoError(t, os.Rename(filepath.Join(n.Dir, "litefs.yml"), litefs+".kept"))
 		require.NoError(t, os.WriteFile(filepath.Join(n.Dir, "litefs.yml"), []byte(p.litefs(string(own))), 0o600))
 		t.Cleanup(func() { require.NoError(t, os.Rename(litefs+".kept", filepath.Join(n.Dir, "litefs.yml"))) })
+		t.Cleanup(func() { _ = syscall.Unmount(n.Lower(), syscall.MNT_DETACH) }) // its dead mount, for the next one
 		runLiteFS(t, n)
 	}
 	if p.plant != nil {
@@ -294,8 +295,10 @@ func spawnsToEnd(python string) func(*testing.T, *cluster.Node) {
 // haltLock takes LiteFS's HALT lock on a database, as a litefence does that is then
 // killed.
 func haltLock(t *testing.T, n *cluster.Node) {
-	require.NoError(t, os.WriteFile(filepath.Join(n.Lower(), "app.db"), nil, 0o600))
-	_, err := n.Exec("python3", "-c", `import urllib.request as u
+	f, err := os.OpenFile(filepath.Join(n.Lower(), "app.db"), os.O_CREATE|os.O_WRONLY, 0o600)
+	require.NoError(t, err)
+	require.NoError(t, f.Close())
+	_, err = n.Exec("python3", "-c", `import urllib.request as u
 u.urlopen(u.Request("http://127.0.0.1:20202/halt?name=app.db&id=77", method="`+http.MethodPost+`", headers={"Litefs-Id": "00000000000000AA"}))`)
 	require.NoError(t, err)
 }

@@ -219,11 +219,11 @@ func (d *doctor) examineFor(ctx context.Context, within time.Duration, all []exa
 }
 
 func (d *doctor) err(check, mend, format string, args ...any) finding {
-	return finding{check, severityError, fmt.Sprintf(format, args...), mend}
+	return finding{check, severityError, oneLine(fmt.Errorf(format, args...)), mend}
 }
 
 func (d *doctor) warn(check, mend, format string, args ...any) finding {
-	return finding{check, severityWarning, fmt.Sprintf(format, args...), mend}
+	return finding{check, severityWarning, oneLine(fmt.Errorf(format, args...)), mend}
 }
 
 // broken is a finding of an error that words its mend after the last semicolon,

@@ -164,7 +164,7 @@ func (v *initValues) try(ours, theirs []byte) error {
 
 func (v *initValues) next(is inited) []string {
 	var dirs []string
-	for _, d := range []string{v.Mount, filepath.Dir(v.Socket)} {
+	for _, d := range []string{v.Mount, v.LiteFSData, filepath.Dir(v.Socket)} {
 		if _, err := os.Stat(d); err != nil && !slices.Contains(dirs, d) {
 			dirs = append(dirs, shellWord(d))
 		}
