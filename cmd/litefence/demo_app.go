@@ -12,16 +12,16 @@ import (
 // second.
 func hiddenMain(name string, args []string) (code int, ok bool) {
 	switch name {
-	case probeLowerCommand:
-		syscall.Exit(probeLower(args))
-	case proberCommand:
-		syscall.Exit(proberMain(args))
 	case probeMountCommand:
 		syscall.Exit(probeMountMain(args))
 	case probeEnterCommand:
 		syscall.Exit(probeEnterMain(args))
 	case nodesCommand:
 		syscall.Exit(nodesMain(args))
+	case probeLowerCommand:
+		syscall.Exit(probeLower(args))
+	case proberCommand:
+		syscall.Exit(proberMain(args))
 	}
 	if name != workload.Command {
 		return 0, false
