@@ -22,7 +22,7 @@ const (
 
 // watchStatus shows the status every second until ctx ends.
 func watchStatus(ctx context.Context, c *adminClient, out *os.File, asJSON bool) int {
-	w := &watcher{out: out}
+	w := &statusScreen{out: out}
 	if !asJSON && w.terminal() {
 		w.begin()
 		defer w.end()
@@ -53,8 +53,8 @@ func watchStatus(ctx context.Context, c *adminClient, out *os.File, asJSON bool)
 	}
 }
 
-// watcher is what `status -watch` has on its output.
-type watcher struct {
+// statusScreen is what `status -watch` has on its output.
+type statusScreen struct {
 	out   *os.File
 	live  bool // drawn in place
 	last  *statusReply
@@ -62,7 +62,7 @@ type watcher struct {
 	lines []string
 }
 
-func (w *watcher) ask(ctx context.Context, c *adminClient) error {
+func (w *statusScreen) ask(ctx context.Context, c *adminClient) error {
 	ctx, cancel := context.WithTimeout(ctx, watchAnswer)
 	defer cancel()
 	s, err := c.status(ctx)
@@ -75,7 +75,7 @@ func (w *watcher) ask(ctx context.Context, c *adminClient) error {
 }
 
 // show puts the newest answer, or its absence, on the output.
-func (w *watcher) show(asJSON bool, lost error) (err error) {
+func (w *statusScreen) show(asJSON bool, lost error) (err error) {
 	switch {
 	case asJSON && lost != nil:
 		return json.NewEncoder(w.out).Encode(map[string]string{"error": lost.Error()})
@@ -109,25 +109,25 @@ const (
 	clearRest   = "\x1b[J"
 )
 
-func (w *watcher) terminal() bool {
+func (w *statusScreen) terminal() bool {
 	_, err := unix.IoctlGetWinsize(int(w.out.Fd()), unix.TIOCGWINSZ)
 	return err == nil
 }
 
-func (w *watcher) begin() {
+func (w *statusScreen) begin() {
 	w.live = true
 	fmt.Fprint(w.out, screenBegin)
 }
 
 // end leaves the last frame on the ordinary screen.
-func (w *watcher) end() {
+func (w *statusScreen) end() {
 	fmt.Fprint(w.out, screenEnd)
 	for _, l := range w.lines {
 		fmt.Fprintln(w.out, l)
 	}
 }
 
-func (w *watcher) draw() error {
+func (w *statusScreen) draw() error {
 	if !w.live {
 		return nil
 	}
@@ -135,7 +135,7 @@ func (w *watcher) draw() error {
 	return err
 }
 
-func (w *watcher) size() (columns, rows int) {
+func (w *statusScreen) size() (columns, rows int) {
 	ws, err := unix.IoctlGetWinsize(int(w.out.Fd()), unix.TIOCGWINSZ)
 	if err != nil || ws.Col == 0 || ws.Row == 0 {
 		return 80, 24
