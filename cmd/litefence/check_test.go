@@ -28,7 +28,7 @@ func witnessConfig(t *testing.T, node string, peers map[string]string) (path str
 		text += fmt.Sprintf("    %s: %q\n", name, addr)
 	}
 	path = filepath.Join(dir, "litefence.yml")
-	require.NoError(t, os.WriteFile(path, []byte(text+fmt.Sprintf("admin: {socket: %q, listen: %q}\n", filepath.Join(dir, "s"), freeAddr(t))), 0o600))
+	require.NoError(t, os.WriteFile(path, []byte(text+fmt.Sprintf("admin: {socket: %q, listen: %q}\n", filepath.Join(dir, "s"), unusedAddr(t))), 0o600))
 	return path
 }
 
@@ -73,7 +73,7 @@ func behind(t *testing.T, addr string, change func(map[string]any)) (front strin
 
 // A real peer whose clock, version or protocol is another: the wire says so.
 func TestCheckComparesPeers(t *testing.T) {
-	real := freeAddr(t)
+	real := unusedAddr(t)
 	config := witnessConfig(t, "n2", map[string]string{"n1": "127.0.0.1:1", "n2": real, "n3": "127.0.0.1:3"})
 	daemon := program(t, "witness", "-config", config)
 	daemon.Stderr = io.Discard
@@ -103,7 +103,7 @@ func TestCheckComparesPeers(t *testing.T) {
 		"name":           {set("name", "n9"), 1, "says it is \"n9\"; correct the name or the address"},
 	} {
 		t.Run(name, func(t *testing.T) {
-			asking := witnessConfig(t, "n1", map[string]string{"n1": freeAddr(t), "n2": behind(t, real, tc.change)})
+			asking := witnessConfig(t, "n1", map[string]string{"n1": unusedAddr(t), "n2": behind(t, real, tc.change)})
 			var code int
 			var out string
 			require.Eventually(t, func() bool {
@@ -132,7 +132,7 @@ func TestCheckUsage(t *testing.T) {
 
 // As JSON everything that was looked at is there, in the order of the list.
 func TestCheckAsJSON(t *testing.T) {
-	code, out, errs := runProgram(t, "check", "-json", "-config", witnessConfig(t, "n1", map[string]string{"n1": freeAddr(t)}))
+	code, out, errs := runProgram(t, "check", "-json", "-config", witnessConfig(t, "n1", map[string]string{"n1": unusedAddr(t)}))
 	require.Zero(t, code, errs)
 	var r checked
 	require.NoError(t, json.Unmarshal([]byte(out), &r))

@@ -145,7 +145,7 @@ func startWitness(t *testing.T, dir string) (socket string, daemon *exec.Cmd) {
 	config := filepath.Join(dir, "litefence.yml")
 	if _, err := os.Stat(config); err != nil {
 		text := fmt.Sprintf("node: n3\nquorum: {listen: \"%[1]s\", peers: \"n1=127.0.0.1:1,n2=127.0.0.1:2,n3=%[1]s\", data-dir: %[2]q, insecure: true}\nadmin: {socket: %[3]q, listen: \"%[4]s\"}\n",
-			freeAddr(t), filepath.Join(dir, "raft"), socket, freeAddr(t))
+			unusedAddr(t), filepath.Join(dir, "raft"), socket, unusedAddr(t))
 		require.NoError(t, os.WriteFile(config, []byte(text), 0o600))
 	}
 	daemon = program(t, "witness", "-config", config)
@@ -162,7 +162,7 @@ func startWitness(t *testing.T, dir string) (socket string, daemon *exec.Cmd) {
 	return socket, daemon
 }
 
-func freeAddr(t *testing.T) string {
+func unusedAddr(t *testing.T) string {
 	l, err := net.Listen("tcp", "127.0.0.1:0")
 	require.NoError(t, err)
 	defer l.Close()
