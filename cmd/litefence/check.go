@@ -48,6 +48,10 @@ type doctor struct {
 // runs reports whether this config's daemon answers.
 func (d *doctor) runs() bool { return d.daemon.status != nil }
 
+// held reports whether a daemon has the admin socket, whether it answers or not. One
+// in another process namespace has no number here.
+func (d *doctor) held() bool { return d.runs() || d.daemon.pid != 0 }
+
 // examination is one subject. look returns its findings, and where it could not
 // look, why.
 type examination struct {

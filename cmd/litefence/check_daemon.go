@@ -161,7 +161,7 @@ func (d *doctor) lookDataDir(context.Context) (found []finding, skipped string) 
 		}
 		return found, ""
 	}
-	if d.daemon.pid != 0 {
+	if d.held() {
 		return found, "" // it has it open, whatever locks that filesystem has
 	}
 	if err := quorum.CheckDataDir(dir, d.cfg.Node); err != nil {

@@ -91,7 +91,7 @@ func (d *doctor) liteFSProcess() (process, bool) {
 // lookHalt looks, a second long, for databases that stay locked against readers.
 // A running litefence frees such locks itself, and takes them for moments.
 func (d *doctor) lookHalt(ctx context.Context) (found []finding, skipped string) {
-	if d.daemon.pid != 0 {
+	if d.held() {
 		return nil, "a daemon runs, which frees them"
 	}
 	ctx, cancel := context.WithTimeout(ctx, liteFSAnswers)

@@ -100,11 +100,11 @@ func (d *doctor) lookMount(context.Context) (found []finding, skipped string) {
 	switch {
 	case errors.Is(err, errHangs):
 		found = append(found, d.err(check, "see whether litefence or LiteFS is stopped; restart it", "fence.mount %s does not answer within %v", mount, mountAnswers))
-	case err != nil && d.daemon.pid == 0:
+	case err != nil && !d.held():
 		found = append(found, d.warn(check, "nothing: `litefence run` takes it away", "fence.mount %s is the dead mount of a litefence that was killed", mount))
 	case err != nil:
 		found = append(found, d.err(check, "restart litefence", "fence.mount %s is dead: %v", mount, err))
-	case d.daemon.pid == 0:
+	case !d.held():
 		found = append(found, d.err(check, "find it (ps) and stop it, or use its config", "a litefence that does not answer on admin.socket %s serves fence.mount %s", d.cfg.Admin.Socket, mount))
 	}
 	return found, ""

@@ -11,7 +11,7 @@ import (
 // lookPorts sees before a start what would keep our ports from us. A running
 // daemon has them.
 func (d *doctor) lookPorts(context.Context) (found []finding, skipped string) {
-	if d.daemon.pid != 0 {
+	if d.held() {
 		return nil, "the daemon has its ports"
 	}
 	q, l := d.cfg.Quorum, d.cfg.LiteFS
