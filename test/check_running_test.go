@@ -150,6 +150,20 @@ func TestCheckOnARunningCluster(t *testing.T) {
 	})
 }
 
+// TestCheckIsSilentOnOtherKinds: witnesses, and a LiteFS with a lease of its own.
+func TestCheckIsSilentOnOtherKinds(t *testing.T) {
+	for name, opts := range map[string]cluster.Options{
+		"witness": {TLS: true, Witnesses: 1},
+		"follow":  {TLS: true, OwnLease: staticLease},
+	} {
+		t.Run(name, func(t *testing.T) {
+			c := start(t, opts)
+			makeTable(t, writable(t, c.Nodes...))
+			silent(t, c.Nodes...)
+		})
+	}
+}
+
 // TestCommandsAsJSON: what a running node shows as JSON, under names that stay.
 func TestCommandsAsJSON(t *testing.T) {
 	c := start(t, cluster.Options{Nodes: 1})

@@ -122,7 +122,7 @@ func (d *doctor) judgeStatus(s statusReply) (found []finding) {
 	case policy.Degraded:
 		look("mend that", "this node calls itself degraded: %s", s.Health.Reason)
 	}
-	if s.Open != 0 && !s.InStep && s.Role == policy.RoleReplica.String() {
+	if s.Open != 0 && !s.InStep && s.Role == policy.RoleReplica.String() && !d.cfg.LiteFS.follows() {
 		look("nothing, while it catches up; else see `litefence status` and LiteFS's log", "not in step with the newest primary: this node could not take over")
 	}
 	for _, r := range s.Refused {

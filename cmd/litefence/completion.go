@@ -79,7 +79,7 @@ func describeFlag(f *flag.Flag) describedFlag {
 	return d
 }
 
-// Leaves are the commands that take flags.
+// leaves are the commands that take flags.
 func leaves(all []described) (out []described) {
 	for _, d := range all {
 		if d.Subs == nil {
