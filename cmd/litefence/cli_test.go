@@ -25,8 +25,8 @@ func TestEveryCommandExplainsItself(t *testing.T) {
 	for _, c := range everyCommand() {
 		t.Run(c.name, func(t *testing.T) {
 			name := strings.Fields(c.name)
-			for _, h := range []string{"-h", "--help"} {
-				code, out, errs := said(t, func() int { return litefence(append(name, h)...) })
+			for _, args := range [][]string{append(name, "-h"), append(name, "--help"), append([]string{"help"}, name...)} {
+				code, out, errs := said(t, func() int { return litefence(args...) })
 				require.Zero(t, code)
 				require.Empty(t, errs)
 				require.True(t, strings.HasPrefix(out, "usage: litefence "+c.name), out)

@@ -33,7 +33,10 @@ func main() {
 
 // litefence runs one command line and returns its exit code.
 func litefence(args ...string) int {
-	if len(args) > 0 && asksHelp(args[0]) {
+	switch {
+	case len(args) > 1 && args[0] == "help":
+		args = append(slices.Clone(args[1:]), "-h")
+	case len(args) > 0 && asksHelp(args[0]):
 		usage(os.Stdout)
 		return exitDone
 	}
