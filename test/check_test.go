@@ -70,8 +70,8 @@ var plantedFaults = []planted{
 	{name: "the application's user reaches the lower", run: true, plant: chmodAbove(0o710, 12), args: []string{"-user", "man"}, code: 1, want: []string{"error: user: the user man can enter LiteFS's mount ", ", past the fence; delete fuse.allow-other"}},
 	{name: "the application is root", args: []string{"-user", "0"}, want: []string{"warning: user: root can always open LiteFS's mount "}},
 	{name: "data can be written by all", plant: func(t *testing.T, n *cluster.Node) { chmod(t, n.Data(), 0o777) }, code: 1, want: []string{"error: lower-reach: litefs.data-dir ", " can be written by every user, past the fence; chmod 0700 "}},
-	{name: "a program writes past the fence", run: true, plant: opens("exec 3>>$LOWER/app.db"), code: 1, want: []string{"error: bypass: process ", "(sleep) may write ", "/lower/app.db past the fence; have it open ", "/fenced/app.db instead"}},
-	{name: "a program reads past the fence", run: true, plant: opens("exec 3<$LOWER"), want: []string{"warning: bypass: process ", "(sleep) reads ", "/lower past the fence"}},
+	{name: "a program writes past the fence", run: true, plant: opens("3>>$LOWER/app.db"), code: 1, want: []string{"error: bypass: process ", "(sleep) may write ", "/lower/app.db past the fence; have it open ", "/fenced/app.db instead"}},
+	{name: "a program reads past the fence", run: true, plant: opens("3<$LOWER"), want: []string{"warning: bypass: process ", "(sleep) reads ", "/lower past the fence"}},
 
 	{name: "mount point missing", plant: func(t *testing.T, n *cluster.Node) {
 		require.NoError(t, os.Remove(n.Fenced()))
@@ -100,6 +100,7 @@ var plantedFaults = []planted{
 	{name: "drift too small", edit: replace("insecure: true", "insecure: true\n  clock-drift: 0.01%"), want: []string{"warning: config: quorum.clock-drift: 0.01% is less than"}},
 	{name: "no clock", prefix: inMounts("echo jiffies >/tmp/clocksource-$$ && mount --bind /tmp/clocksource-$$ /sys/devices/system/clocksource/clocksource0/current_clocksource && rm -f /tmp/clocksource-$$ || exit 77"), want: []string{"warning: clock: the clock source is jiffies"}},
 
+	{name: "a clock that may be slewed hard", plant: spawns("chronyd", "cp $(command -v sleep) $DIR/chronyd; $DIR/chronyd 1000 & "+named("chronyd")), want: []string{"warning: clock: chronyd may slew this clock by ", "; write maxslewrate 5000 or less into chrony.conf"}},
 	{name: "a peer that is not there", edit: replace("n1=10.213.7.1:7400", "n1=10.213.7.1:7400,n2=10.213.7.99:7400"), want: []string{"warning: peers: n2 does not answer: 10.213.7.99:7400: ", "; see whether it runs, and whether the network lets 10.213.7.99:7400 through"}},
 
 	{name: "a HALT lock left over", run: true, plant: haltLock, want: []string{"warning: halt-lock: app.db is locked in LiteFS, against readers too, and no litefence runs"}},
@@ -272,8 +273,13 @@ func spawns(name, command string) func(*testing.T, *cluster.Node) {
 	}
 }
 
-func opens(command string) func(*testing.T, *cluster.Node) {
-	return spawns("bypass", command+"; touch $READY; exec sleep 1000")
+func opens(redirection string) func(*testing.T, *cluster.Node) {
+	return spawns("bypass", "sleep 1000 "+redirection+" & "+named("sleep"))
+}
+
+// named waits until the process in the background is that program.
+func named(program string) string {
+	return "until grep -qx " + program + " /proc/$!/comm; do sleep 0.01; done; touch $READY; wait"
 }
 
 // listensAs has a program listen on an address, last two of args, with what stands

@@ -50,6 +50,7 @@ func (d *doctor) lookClock(context.Context) (found []finding, skipped string) {
 			found = append(found, d.warn(check, "give the machine a hardware clock source (tsc, kvm-clock, hpet); the kernel's log says why it uses none", "the clock source is %s: it stands still while interrupts are held back, and a lease would outlive its time", s))
 		}
 	}
+	found = append(found, d.lookChrony()...)
 	var t unix.Timex
 	if _, err := unix.Adjtimex(&t); err != nil {
 		return found, "adjtimex: " + err.Error()

@@ -177,6 +177,18 @@ func TestClockRate(t *testing.T) {
 	}
 }
 
+func TestMaxSlew(t *testing.T) {
+	for config, want := range map[string]float64{
+		"": chronySlew,
+		"# maxslewrate 1\npool 2.debian.pool.ntp.org iburst\n": chronySlew,
+		"MaxSlewRate 1000\n":                    1000,
+		"maxslewrate 1000\nmaxslewrate 500.5\n": 500.5,
+		"maxslewrate\nmaxslewrate much\n":       chronySlew,
+	} {
+		require.Equal(t, want, maxSlew(config), config)
+	}
+}
+
 func TestParseProcAddr(t *testing.T) {
 	for text, want := range map[string]string{
 		"0100007F:1F90":                         "127.0.0.1:8080",
