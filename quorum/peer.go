@@ -36,6 +36,7 @@ type PeerState struct {
 	Heartbeat time.Duration     `json:"heartbeat"`
 	Lease     time.Duration     `json:"lease"`
 	Version   string            `json:"version"`
+	Time      time.Time         `json:"time"` // its wall clock, which nothing rests on
 	Term      uint64            `json:"term"`
 	Leader    string            `json:"leader"`
 	Fenced    bool              `json:"fenced"`
