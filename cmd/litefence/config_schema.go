@@ -49,7 +49,7 @@ func configSchema(c *Config) []configField {
 
 		{"policy.strategy", setStrategy(&c.Policy.Strategy), "What happens beside the fence when this node is a stale leader ([strategies](how-it-works.md#what-happens-when-a-primary-is-cut-off)). The split-brain analysis's spellings, as `FORCE_REPLICA`, are read as well."},
 		{"policy.suspend-for", setDuration(&c.Policy.SuspendFor), "With `suspend`: how long writers wait for the gate to open again before they get the error."},
-		{"policy.command", setList(&c.Policy.Command), "With `custom`: the program."},
+		{"policy.command", setList(&c.Policy.Command), "With `custom`: the program, run once for each split brain. It gets the event as one line of JSON on its standard input and as `LITEFENCE_EVENT`, `LITEFENCE_NODE`, `LITEFENCE_TERM`, `LITEFENCE_LEADER`, `LITEFENCE_ROLE`, `LITEFENCE_REASON`, `LITEFENCE_STATE`, `LITEFENCE_TIME` and `LITEFENCE_MESSAGE` in its environment, and 10 s. One that fails is run again, ever more rarely, and the node stays fenced until then."},
 		{"policy.recover", setEnum(&c.Policy.Recover, "auto", "manual"), "`manual`: after a split brain this node stays fenced until `litefence unfence`."},
 		{"policy.require-synced", setBoolean(&c.Policy.RequireSynced), "`true`: no new primary while a transaction known of the last one is missing on it; writes stop until the last primary returns or the loss is accepted. Set it on every node ([data-loss.md](data-loss.md))."},
 		{"policy.reader-grace", setDuration(&c.Policy.ReaderGrace), "How long a read transaction may hold up a change of role; then its reads fail until it ends. LiteFS itself waits without a bound."},

@@ -120,10 +120,13 @@ func TestConfigurationReference(t *testing.T) {
 	}
 	got, err := os.ReadFile(configurationDoc)
 	require.NoError(t, err)
-	if string(got) != want {
-		t.Errorf("%s is not what config_schema.go says; run: UPDATE=1 go test ./cmd/litefence -run TestConfigurationReference", configurationDoc)
-		require.Equal(t, want, string(got))
+	have, need := strings.Split(string(got), "\n"), strings.Split(want, "\n")
+	for i, line := range need {
+		if i >= len(have) || have[i] != line {
+			t.Fatalf("%s:%d is not what config_schema.go says; run: UPDATE=1 go test ./cmd/litefence -run TestConfigurationReference\nit should say: %s", configurationDoc, i+1, line)
+		}
 	}
+	require.Len(t, have, len(need))
 }
 
 // The file with every key says what the defaults say.
