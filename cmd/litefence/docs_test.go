@@ -256,32 +256,3 @@ func TestStatusSchema(t *testing.T) {
 	}
 	require.ElementsMatch(t, fieldsOf(reflect.TypeFor[statusReply](), "")[1:], named)
 }
-
-// Every metric is documented, and nothing else under those names.
-func TestMetricsAreDocumented(t *testing.T) {
-	name := regexp.MustCompile("[\"`]((?:litefs|litefence)_[a-z_]+)[\"`]")
-	find := func(text []byte) (names []string) {
-		for _, m := range name.FindAllSubmatch(text, -1) {
-			names = append(names, string(m[1]))
-		}
-		slices.Sort(names)
-		return slices.Compact(names)
-	}
-	files, err := filepath.Glob("metrics*.go")
-	require.NoError(t, err)
-	var source []byte
-	for _, file := range files {
-		if strings.HasSuffix(file, "_test.go") {
-			continue
-		}
-		text, err := os.ReadFile(file)
-		require.NoError(t, err)
-		source = append(source, text...)
-	}
-	if len(source) == 0 {
-		t.Skip("there are no metrics yet")
-	}
-	page, err := os.ReadFile(repoRoot + "/docs/metrics.md")
-	require.NoError(t, err)
-	require.Equal(t, find(source), find(page))
-}
