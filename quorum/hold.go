@@ -73,6 +73,9 @@ func (n *Node) open(ctx context.Context, g *grant) error {
 	if err := n.waitOut(ctx, g, waitFor(st.Newest, string(n.raftID()), n.cfg.ClockDrift)); err != nil {
 		return err
 	}
+	n.mu.Lock()
+	asides := n.asides // none begins while there is a grant
+	n.mu.Unlock()
 	pos, err := n.primaryPositions(ctx, g)
 	if err != nil {
 		return err
@@ -91,7 +94,7 @@ func (n *Node) open(ctx context.Context, g *grant) error {
 	n.noteLost(st, r, index)
 	// The marker stands before the first write passes: data written under this
 	// Open is in step with it whatever happens next.
-	if err := n.setMarker(policy.OpenRef{Index: index, ID: r.ID}); err != nil {
+	if err := n.setMarker(policy.OpenRef{Index: index, ID: r.ID}, asides); err != nil {
 		return fmt.Errorf("in-step marker: %w", err)
 	}
 	if pos.Sum() == 0 {

@@ -50,6 +50,8 @@ type Config struct {
 
 	Secure Secure
 	LiteFS LocalLiteFS // nil: a witness, a voter without data, gate and fence
+	// LiteFSDir is LiteFS's data directory, for what an operator is told.
+	LiteFSDir string
 	// Roles, where set, says that LiteFS elects by a lease of its own, static or
 	// Consul's: leadership follows its primary, and it is asked for nothing.
 	Roles RoleSource
@@ -68,9 +70,14 @@ type Config struct {
 	// RenewWithin says how long LiteFS may stay silent as primary: twice its
 	// ttl. Optional: one second.
 	RenewWithin func() time.Duration
-	Version     string
-	Log         *slog.Logger
-	Clock       Clock // optional: the system's
+	// SetAside stops LiteFS, asks sure, and where that returns nil moves the
+	// databases of e out of LiteFS's reach and writes e down; LiteFS runs again
+	// when it returns. Optional: where LiteFS is started by somebody else such
+	// databases are reported only.
+	SetAside func(ctx context.Context, e Lost, sure func(context.Context) error) error
+	Version  string
+	Log      *slog.Logger
+	Clock    Clock // optional: the system's
 
 	// Probes are asked every ProbeEvery; this node's health rests on them. A
 	// replica that is behind its primary for longer than MaxLag is degraded; 0 =
@@ -149,6 +156,12 @@ type Node struct {
 
 	membership string     // what its operator should know of this node's part; "" = nothing
 	changing   sync.Mutex // one change of the members at a time
+
+	asiding    bool      // LiteFS is, or is about to be, stopped to set databases aside
+	asides     uint64    // how often that has begun
+	asideNext  time.Time // no other attempt before; asideRetry after the last
+	asideRetry time.Duration
+	outOfStep  string // what keeps this follower out of step, and the mend; "" = nothing is known
 
 	markMu    sync.Mutex // orders the writers of the in-step marker
 	recording sync.Mutex // one record at a time

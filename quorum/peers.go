@@ -150,7 +150,7 @@ func (n *Node) peerState(ctx context.Context) PeerState {
 	n.mu.Lock()
 	s.Fenced, s.Reason = !n.verdict.Admit, n.verdict.Reason
 	if n.reigning != 0 {
-		s.Problem = n.problemLocked()
+		s.Problem, s.Conflict = n.problemLocked(), n.conflict != ""
 	}
 	n.mu.Unlock()
 	if n.cfg.LiteFS != nil {

@@ -47,8 +47,9 @@ type Status struct {
 	LastHeartbeatFrom map[string]*float64 `json:"last_heartbeat_from"` // seconds; null = never
 	Positions         policy.Positions    `json:"positions"`
 	InStep            bool                `json:"in_step"`
-	Open              uint64              `json:"open"`           // raft index of the newest Open
-	Held              policy.Positions    `json:"held,omitempty"` // recorded as held by a majority since that Open
+	OutOfStep         string              `json:"out_of_step,omitempty"` // what keeps this follower from it, and the mend
+	Open              uint64              `json:"open"`                  // raft index of the newest Open
+	Held              policy.Positions    `json:"held,omitempty"`        // recorded as held by a majority since that Open
 	Primary           string              `json:"primary"`
 	Peers             []PeerStatus        `json:"peers"`
 	// Refused are peers turned away at the port, Expires the end of this node's
@@ -184,7 +185,7 @@ func (n *Node) evaluate() {
 	if v != was {
 		n.since = time.Now()
 	}
-	n.state = nextState(n.state, v, o)
+	n.state = nextState(n.state, v, o, n.leaderSaysLocked().Conflict)
 	fs := n.fenceStateLocked(st)
 	told := n.told
 	n.told = fs
@@ -198,13 +199,16 @@ func (n *Node) evaluate() {
 }
 
 // nextState moves the analysis's state: a detected split brain is resolved when
-// this node follows a leader again or leads with a lease.
-func nextState(s State, v policy.Verdict, o policy.Observation) State {
+// this node follows a leader again or leads with a lease. A conflict is the whole
+// cluster's: it shows on a follower too, unless that one is stale itself.
+func nextState(s State, v policy.Verdict, o policy.Observation, conflictHeard bool) State {
 	switch {
 	case o.Conflict:
 		return StateFailed
 	case v.Stale:
 		return StateSplitBrain
+	case conflictHeard:
+		return StateFailed
 	case s == StateSplitBrain && !o.Elected():
 		return StateResolved
 	case s == StateResolved && o.Leader == "":
@@ -285,6 +289,9 @@ func (n *Node) Status(ctx context.Context) Status {
 		Peers:             []PeerStatus{},
 		Cluster:           n.clusterID(), Member: n.suffrage(n.raftID()), Witness: n.cfg.LiteFS == nil,
 		Membership: n.membership,
+	}
+	if !s.InStep {
+		s.OutOfStep = n.outOfStep
 	}
 	s.Refused = n.mux.refused.list()
 	s.Expires = expires

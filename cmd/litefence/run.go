@@ -72,6 +72,11 @@ type daemon struct {
 	fs       *fusefs.FS
 	mounted  atomic.Pointer[fusefs.FS] // fs, for callbacks
 	litefs   atomic.Pointer[child]
+	// liteFSStop takes what is to be done while litefs.command is stopped;
+	// liteFSLeft is closed when nobody takes it any more.
+	liteFSStop chan func(context.Context)
+	liteFSLeft chan struct{}
+
 	appChild *child
 	witness  bool
 	undo     []func(context.Context) // in order of creation; run in reverse
@@ -140,6 +145,7 @@ func (d *daemon) start(ctx context.Context) error {
 	// The node: port and state on disk; it does not take part yet.
 	d.gate = fusefs.NewGate()
 	d.client = litefs.NewClient(cfg.LiteFS.URL)
+	d.liteFSStop, d.liteFSLeft = make(chan func(context.Context)), make(chan struct{})
 	probes, err := d.probes()
 	if err != nil {
 		return usageError(err)
@@ -159,7 +165,7 @@ func (d *daemon) start(ctx context.Context) error {
 	}
 
 	// LiteFS, then the fenced mount over it.
-	if err := d.startLiteFS(); err != nil {
+	if err := d.startLiteFS(ctx); err != nil {
 		return usageError(err)
 	}
 	late, cancel := context.WithTimeoutCause(ctx, d.lowerTimeout, errLate)
@@ -262,19 +268,19 @@ func (d *daemon) stop() {
 
 func (d *daemon) quorumConfig(local quorum.LocalLiteFS, secure quorum.Secure, probes []quorum.Probe) quorum.Config {
 	q := d.cfg.Quorum
-	return d.followLease(quorum.Config{
+	return d.asides(d.followLease(quorum.Config{
 		Name: d.cfg.Node, Listen: q.Listen, Advertise: q.Advertise, Peers: q.Peers, DataDir: q.DataDir,
 		HeartbeatTimeout: q.HeartbeatTimeout, Lease: q.Lease, ClockDrift: q.ClockDrift,
 		RequireSynced: d.cfg.Policy.RequireSynced,
 		ReaderGrace:   d.cfg.Policy.ReaderGrace,
-		Secure:        secure, LiteFS: local, Gate: d.gate, Fence: d.gate.Fence,
+		Secure:        secure, LiteFS: local, LiteFSDir: d.cfg.LiteFS.DataDir, Gate: d.gate, Fence: d.gate.Fence,
 		Quiesce:     d.quiesce,
 		OnChange:    func(policy.FenceState) { d.withMount(func(f *fusefs.FS) { f.NotifyState() }) },
 		RenewWithin: d.renewWithin,
 		Version:     version(),
 		Log:         d.log,
 		Probes:      probes, ProbeEvery: d.cfg.Policy.Health.Interval, MaxLag: d.cfg.Policy.Health.MaxLag,
-	})
+	}))
 }
 
 // withMount calls f once the mount is there.

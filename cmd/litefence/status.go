@@ -118,6 +118,9 @@ func showStatus(w io.Writer, s statusReply) {
 	if s.Role != "primary" && s.Open != 0 && !s.InStep && !s.Witness {
 		row("data", "not in step with the newest primary (open %d): this node cannot become primary before it has followed one", s.Open)
 	}
+	if s.OutOfStep != "" {
+		row("out of step", "%s", s.OutOfStep)
+	}
 	for _, db := range slices.Sorted(maps.Keys(s.Positions)) {
 		row("db "+db, "%s", s.Positions[db])
 	}

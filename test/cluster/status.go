@@ -27,11 +27,12 @@ type Status struct {
 	StaleLeadership   bool                `json:"stale_leadership"`
 	State             string              `json:"state"`
 	LastHeartbeatFrom map[string]*float64 `json:"last_heartbeat_from"`
-	Positions         map[string]string   `json:"positions"` // database -> txid/checksum
-	InStep            bool                `json:"in_step"`   // with the newest Open that this node knows
-	Open              uint64              `json:"open"`      // raft index of that Open
-	Held              map[string]string   `json:"held"`      // recorded as held by a majority since
-	Problem           string              `json:"problem"`   // why there is no primary
+	Positions         map[string]string   `json:"positions"`   // database -> txid/checksum
+	InStep            bool                `json:"in_step"`     // with the newest Open that this node knows
+	OutOfStep         string              `json:"out_of_step"` // what keeps it from it, and the mend
+	Open              uint64              `json:"open"`        // raft index of that Open
+	Held              map[string]string   `json:"held"`        // recorded as held by a majority since
+	Problem           string              `json:"problem"`     // why there is no primary
 	Peers             []json.RawMessage   `json:"peers"`
 	Member            string              `json:"member"`        // voter, nonvoter, none
 	Membership        string              `json:"membership"`    // what is wrong with it, and the mend
