@@ -32,6 +32,7 @@ $(BIN)/litefs: test/litefs/go.mod test/litefs/go.sum | go
 # -p 1: packages one after the other, because timing is measured.
 test: deps lint build
 	$(GO) test -race -count=1 -p 1 -timeout 20m ./...
+	$(GO) test -C test/promrules -count=1 ./...
 
 # The same torture that `make test` has for some seconds, TIME for each journal
 # mode. SEED repeats the choices of a run whose seed was printed.

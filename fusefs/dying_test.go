@@ -103,11 +103,11 @@ func TestStatsOverAStoppedLiteFS(t *testing.T) {
 	openDB(r, a, "c", "DELETE")
 	a.must("c", "CREATE TABLE t (x)")
 	fd := a.sysopen(r.path("db"), unix.O_RDWR)
-	require.Zero(t, a.lockOp("lock", fd, unix.F_WRLCK, pendingByte, 1))
-	r.eventually(func() bool { return r.fs.Stats().LocksHeld == 1 }, "PENDING alone is held")
+	require.Zero(t, a.lockOp("lock", fd, unix.F_RDLCK, pendingByte+2, sharedSize))
+	r.eventually(func() bool { return r.fs.Stats().LocksHeld == 1 }, "SHARED alone is held")
 	require.NoError(t, r.proc.Process.Signal(syscall.SIGSTOP))
 	t.Cleanup(func() { _ = r.proc.Process.Signal(syscall.SIGCONT) })
-	a.send(order{Op: "lock", Fd: fd, Typ: unix.F_WRLCK, Off: pendingByte + 1, Len: 1})
+	a.send(order{Op: "lock", Fd: fd, Typ: unix.F_WRLCK, Off: pendingByte + 2, Len: sharedSize})
 	r.eventually(func() bool { return waiting(a.cmd.Process.Pid) }, "it waits")
 	time.Sleep(200 * time.Millisecond) // long enough to be in LiteFS's hands
 	counted := make(chan Stats, 1)
@@ -120,7 +120,8 @@ func TestStatsOverAStoppedLiteFS(t *testing.T) {
 	}
 	require.NoError(t, r.proc.Process.Signal(syscall.SIGCONT))
 	require.Zero(t, a.receive().Errno)
-	r.eventually(func() bool { return r.fs.Stats().LocksHeld == 2 }, "counted again")
+	require.Zero(t, a.lockOp("lock", fd, unix.F_UNLCK, pendingByte+2, sharedSize))
+	r.eventually(func() bool { return r.fs.Stats().LocksHeld == 0 }, "counted again")
 }
 
 // The application that waits for a stopped LiteFS dies when LiteFS does, or

@@ -62,6 +62,7 @@ type Gate struct {
 	settling sync.Mutex
 	settle   atomic.Pointer[func(context.Context) error]
 	drain    atomic.Int64 // ns, of the last Fence
+	drains   Timing       // of every Fence
 	fences   atomic.Uint64
 }
 
@@ -176,7 +177,9 @@ func (g *Gate) Fence(ctx context.Context) error {
 			return fmt.Errorf("fence: %d writes in flight: %w", c.word.Load()&countMask, ctx.Err())
 		}
 	}
-	g.drain.Store(int64(time.Since(start)))
+	took := time.Since(start)
+	g.drain.Store(int64(took))
+	g.drains.Add(took)
 	g.fences.Add(1)
 	g.settling.Lock()
 	defer g.settling.Unlock()
@@ -242,3 +245,6 @@ func (g *Gate) Inflight() int { return int(g.cur.Load().word.Load() & countMask)
 
 // DrainTime returns how long the last Fence waited for those inside.
 func (g *Gate) DrainTime() time.Duration { return time.Duration(g.drain.Load()) }
+
+// DrainTimes returns how long Fences waited for those inside.
+func (g *Gate) DrainTimes() Times { return g.drains.Times() }

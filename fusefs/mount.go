@@ -24,7 +24,7 @@ type Config struct {
 	PrimaryFile  string        // "litefs" | "presence"
 	Errno        syscall.Errno // of a refused write: EROFS (default) or EACCES
 	OpenDeny     bool          // refuse opening for writing too
-	Enforce      bool          // false: count what would be refused, refuse nothing
+	Enforce      bool          // false: count what would be refused, refuse nothing (observe.go)
 	Suspend      time.Duration // hold writers for so long after the gate has shut; 0 = refuse at once
 	Gate         *Gate
 	State        func() policy.FenceState // what .primary and .primary.blocked show
@@ -43,6 +43,8 @@ type Config struct {
 	Confirm func(ctx context.Context) error
 
 	Log *slog.Logger
+
+	untimed bool // for a test that measures what timing costs
 }
 
 // FS is one fenced mount.
@@ -56,6 +58,8 @@ type FS struct {
 	files  handleTable
 	dbs    databaseTable
 	count  counters
+	would  observed
+	times  [ops]Timing
 	since  time.Time
 	dev    uint64                      // device number of the mount
 	owner  atomic.Pointer[unix.Stat_t] // what LiteFS's attributes have in common
@@ -137,7 +141,11 @@ func (c *Config) complete() error {
 
 // serve mounts and starts answering.
 func (f *FS) serve() error {
-	server, err := fuse.NewServer(&rawFS{FS: f}, f.cfg.Mount, &fuse.MountOptions{
+	var ops fuse.RawFileSystem = &timedFS{rawFS{f}}
+	if f.cfg.untimed {
+		ops = &rawFS{f}
+	}
+	server, err := fuse.NewServer(ops, f.cfg.Mount, &fuse.MountOptions{
 		AllowOther:         f.cfg.AllowOther,
 		FsName:             fsType,
 		Name:               fsType,

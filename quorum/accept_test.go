@@ -118,7 +118,10 @@ func TestRequireSyncedAndAcceptLoss(t *testing.T) {
 			return err == nil && shown.NotNeeded == ""
 		})
 		n.lite.commit("other", 6)
-		_, err = n.AcceptLoss(t.Context(), &shown)
+		eventually(t, "its leader has looked", func() bool {
+			_, err = n.AcceptLoss(t.Context(), &shown)
+			return err == nil || !strings.Contains(err.Error(), "does not lead")
+		})
 		require.ErrorContains(t, err, "have changed")
 	}
 	target := others[0]

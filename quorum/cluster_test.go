@@ -137,6 +137,15 @@ func (f *fakeLiteFS) drop(db string) {
 	delete(f.history, db)
 }
 
+func (f *fakeLiteFS) NewestOf(db string, of []policy.Pos) (newest policy.Pos) {
+	for _, pos := range of {
+		if pos.TXID > newest.TXID && f.InHistory(policy.Positions{db: pos}) {
+			newest = pos
+		}
+	}
+	return newest
+}
+
 // at returns the position of one database.
 func (f *fakeLiteFS) at(db string) policy.Pos {
 	f.mu.Lock()
@@ -225,6 +234,9 @@ func (f *fakeLiteFS) follow(ctx context.Context, host string) {
 	}
 	c.Close()
 	p := f.peers[host]
+	if p == nil {
+		return // one that was removed
+	}
 	p.mu.Lock()
 	from := p.node
 	p.mu.Unlock()
@@ -237,7 +249,9 @@ func (f *fakeLiteFS) follow(ctx context.Context, host string) {
 	f.fed.Store(true)
 	defer f.fed.Store(false)
 	pos, _, _ := f.Positions(ctx)
-	f.node.Connected(up, pos)
+	if f.node.Connected(up, pos) != nil {
+		return
+	}
 	for up.Err() == nil && ctx.Err() == nil && !f.stopped.Load() {
 		if s, err := from.Serving(); err != nil || s.Err() != nil {
 			return

@@ -199,11 +199,12 @@ type following struct {
 // Connected is told the positions with which the local LiteFS connects to the
 // primary, before the first frame passes. Where they lie in the opener's
 // history this node is in step from here on; otherwise it is asked again while
-// the stream lasts.
-func (n *Node) Connected(ctx context.Context, pos policy.Positions) {
+// the stream lasts. An error says that nothing must pass: what LiteFS would
+// discard is not set aside yet.
+func (n *Node) Connected(ctx context.Context, pos policy.Positions) error {
 	l, st, ok := n.primary()
 	if !ok || n.cfg.LiteFS == nil {
-		return
+		return nil
 	}
 	n.mu.Lock()
 	f := following{l, st.ref(), n.asides}
@@ -211,9 +212,14 @@ func (n *Node) Connected(ctx context.Context, pos policy.Positions) {
 	first, cancel := context.WithTimeout(ctx, n.cfg.Lease)
 	defer cancel()
 	if n.mark(first, f, pos) {
-		return
+		n.releaseHeld()
+		return nil
+	}
+	if err := n.keepRolledBack(ctx, f, st, pos); err != nil {
+		return err
 	}
 	n.goes(func() { n.markLater(ctx, f) })
+	return nil
 }
 
 func (n *Node) markLater(ctx context.Context, f following) {

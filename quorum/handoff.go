@@ -85,8 +85,8 @@ func (n *Node) Promote(ctx context.Context) error {
 }
 
 // handoff is the leader's part.
-func (n *Node) handoff(ctx context.Context, to string) (HandoffResult, error) {
-	res := HandoffResult{From: n.cfg.Name, Primary: n.cfg.Name}
+func (n *Node) handoff(ctx context.Context, to string) (res HandoffResult, err error) {
+	res = HandoffResult{From: n.cfg.Name, Primary: n.cfg.Name}
 	h, err := n.beginHandover(ctx, to)
 	if h == nil {
 		return res, err
@@ -96,6 +96,12 @@ func (n *Node) handoff(ctx context.Context, to string) (HandoffResult, error) {
 	defer cancel()
 	defer context.AfterFunc(h.g.ctx, cancel)() // the role is gone: no use in asking on
 	n.log.Info("handoff", "to", h.name(), "term", h.g.term)
+	n.eventNow(policy.EventHandoff, "handing the role to "+h.name())
+	defer func() {
+		if err != nil {
+			n.eventNow(policy.EventHandoff, fmt.Sprintf("the role was not handed to %s: %v", h.name(), err))
+		}
+	}()
 	if err := n.approach(ctx, h); err != nil {
 		return res, err
 	}
@@ -110,6 +116,7 @@ func (n *Node) handoff(ctx context.Context, to string) (HandoffResult, error) {
 	n.mu.Unlock()
 	if err == nil {
 		n.log.Info("handed off", "to", res.Primary, "paused_ms", res.PausedMS)
+		n.eventNow(policy.EventHandoff, fmt.Sprintf("%s is primary; no writes for %d ms", res.Primary, res.PausedMS))
 	}
 	return res, err
 }

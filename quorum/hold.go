@@ -122,7 +122,7 @@ func (n *Node) openGate(g *grant, index uint64) error {
 	n.mu.Lock()
 	defer n.mu.Unlock()
 	g.opened, g.index = true, index
-	if g.ending || g.hasLeft || n.fence.On || n.handing.of(g) || n.closing.Load() {
+	if g.ending || g.hasLeft || n.fence.On || n.handing.of(g) || n.closing.Load() || n.resolve.holds() {
 		return errors.New("fenced meanwhile")
 	}
 	if err := n.lease.open(g.term, index); err != nil {
@@ -199,7 +199,7 @@ func (n *Node) endReason(ctx context.Context, g *grant) policy.Reason {
 		return policy.ReasonLeaving
 	case g.hasLeft:
 		return policy.ReasonNoRole
-	case !ok || now > until+int64(lapseGrace):
+	case n.resolve.holds(), !ok || now > until+int64(lapseGrace):
 		return policy.ReasonStale
 	case g.isTaken && now > g.renewed+int64(n.cfg.RenewWithin()):
 		return policy.ReasonLowerAbsent
@@ -227,7 +227,7 @@ func (n *Node) heirLocked() bool {
 // It is the same Open: no Close has been appended.
 func (n *Node) reopen(g *grant) {
 	n.mu.Lock()
-	shut := g.opened && !g.ending && !n.fence.On && !n.handing.of(g) && !n.closing.Load()
+	shut := g.opened && !g.ending && !n.fence.On && !n.handing.of(g) && !n.closing.Load() && !n.resolve.holds()
 	n.mu.Unlock()
 	if !shut || n.lease.isOpen() {
 		return

@@ -26,7 +26,7 @@ type LostDB struct {
 // are known to be lost. It is written once and never changed.
 type Lost struct {
 	ID        string    `json:"id"`
-	Kind      string    `json:"kind"` // known-lost, set-aside
+	Kind      string    `json:"kind"` // known-lost, set-aside, rolled-back
 	Time      time.Time `json:"time"`
 	Node      string    `json:"node"`    // that wrote this down
 	Primary   string    `json:"primary"` // that goes on without them
@@ -39,6 +39,8 @@ type Lost struct {
 const (
 	kindKnownLost = "known-lost"
 	kindSetAside  = "set-aside"
+	// KindRolledBack: single transactions, as LTX files with a manifest in Path.
+	KindRolledBack = "rolled-back"
 )
 
 // stamp gives the entry its time and, from that and an Open's random id, its ID.

@@ -31,6 +31,9 @@ type LocalLiteFS interface {
 	// InHistory reports whether every position given occurs in this LiteFS's
 	// retained transactions.
 	InHistory(policy.Positions) bool
+	// NewestOf returns which of the positions of db occurs in this LiteFS's
+	// retained transactions, the newest of several; the zero Pos for none.
+	NewestOf(db string, of []policy.Pos) policy.Pos
 }
 
 // Config is what a Node needs. All fields but those marked optional are
@@ -67,6 +70,22 @@ type Config struct {
 	// OnChange is called, from one goroutine, after every change of the fence.
 	// Optional.
 	OnChange func(policy.FenceState)
+	// Strategy is what the operator has chosen for a split brain, beside the
+	// fence: called after it, with the event. It bounds itself in time, and is
+	// called again where it has failed. Optional.
+	Strategy func(context.Context, policy.Event) error
+	// Rollback, where set, sets aside what LiteFS is about to discard, before it
+	// follows.
+	Rollback Keeper
+	// RecoverManual keeps this node fenced after a split brain, across restarts,
+	// until SetFence lifts that.
+	RecoverManual bool
+	// OnEvent is told of every change of this node's state; it gives the event its
+	// ID. It may be called from several goroutines and must not block. Optional.
+	OnEvent func(policy.Event)
+	// OnHeartbeat is told how long each answered heartbeat to a peer took, there
+	// and back. It must not block. Optional.
+	OnHeartbeat func(peer string, took time.Duration)
 	// RenewWithin says how long LiteFS may stay silent as primary: twice its
 	// ttl. Optional: one second.
 	RenewWithin func() time.Duration
@@ -113,6 +132,7 @@ type Node struct {
 	ctx      context.Context
 	cancel   context.CancelFunc
 	wg       sync.WaitGroup
+	starting sync.Mutex    // orders wg's Add and the end of ctx
 	notify   chan bool     // raft: leadership gained or lost
 	changed  chan struct{} // something that verdict may depend on has changed
 	fatal    chan error
@@ -136,16 +156,19 @@ type Node struct {
 	conflict   string
 	skip       map[string]skipped
 	fence      manualFence
+	resolve    resolving
 	verdict    policy.Verdict
 	told       policy.FenceState
-	started    bool // a leader was known once
-	warm       bool // this process has been primary or followed one
+	pictured   picture       // of the last evaluation; publish's alone
+	silence    silence       // publish's alone
+	quorumLost atomic.Uint64 // see QuorumLost
+	started    bool          // a leader was known once
+	warm       bool          // this process has been primary or followed one
 	born       time.Time
 	lastResult policy.ElectionResult
 	// lastReports are what lastResult rests on.
 	lastReports []policy.Report
 	since       time.Time
-	state       State
 	heard       map[raft.ServerID]int64
 	rtts        map[raft.ServerID]time.Duration
 	peerStates  map[string]peerRecord
@@ -162,6 +185,10 @@ type Node struct {
 	asideNext  time.Time // no other attempt before; asideRetry after the last
 	asideRetry time.Duration
 	outOfStep  string // what keeps this follower out of step, and the mend; "" = nothing is known
+
+	saving    sync.Mutex     // orders the writers of the fence on disk
+	keepAsked policy.OpenRef // whose opener is asked what it has in common
+	keepSince time.Time
 
 	markMu    sync.Mutex // orders the writers of the in-step marker
 	recording sync.Mutex // one record at a time
@@ -193,7 +220,7 @@ func Open(cfg Config) (*Node, error) {
 		notify: make(chan bool, 16), changed: make(chan struct{}, 1), fatal: make(chan error, 1),
 		looped: make(chan struct{}), skip: map[string]skipped{}, handedIn: map[string]uint64{},
 		heard: map[raft.ServerID]int64{}, rtts: map[raft.ServerID]time.Duration{},
-		peerStates: map[string]peerRecord{}, state: StateHealthy, since: time.Now(),
+		peerStates: map[string]peerRecord{}, since: time.Now(),
 		wakeLead: make(chan struct{}, 1), wantRound: make(chan struct{}, 1), born: time.Now(),
 	}
 	n.ctx, n.cancel = context.WithCancel(context.Background())
@@ -205,6 +232,7 @@ func Open(cfg Config) (*Node, error) {
 		n.poke()
 		n.wake()
 	})
+	n.newCoordinator()
 	var err error
 	if n.store, err = openStore(cfg.DataDir, cfg.Name, n.log); err != nil {
 		return nil, err
@@ -240,7 +268,7 @@ func (n *Node) Start(relay http.Handler) error {
 		ready:   make(chan struct{}), layers: map[string]*identityLayer{},
 	}
 	n.trans = newTransport(n.networkTransport(in), n.clock, n.lease)
-	n.trans.admitted, n.trans.heard, n.trans.rtt = n.joined.Load, n.noteHeard, n.noteRTT
+	n.trans.admitted, n.trans.heard, n.trans.rtt, n.trans.beat = n.joined.Load, n.noteHeard, n.noteRTT, n.noteBeat
 	n.trans.healthy = n.health.counts
 	disk := &guardedStore{BoltStore: n.store.bolt, failed: n.diskFailed}
 	r, err := newRaft(n.raftConfig(), n.fsm, disk, n.store.snapshots, n.trans)
@@ -295,9 +323,16 @@ func (n *Node) raftConfig() *raft.Config {
 	return c
 }
 
+// goes runs f; Close waits for it. What a caller from outside begins after that
+// finds n.ctx at its end.
 func (n *Node) goes(f func()) {
-	n.wg.Add(1)
-	go func() { defer n.wg.Done(); f() }()
+	n.starting.Lock()
+	defer n.starting.Unlock()
+	if n.ctx.Err() != nil {
+		go f()
+		return
+	}
+	n.wg.Go(f)
 }
 
 func (n *Node) raftID() raft.ServerID { return n.store.id.raftID() }

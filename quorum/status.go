@@ -12,13 +12,13 @@ import (
 )
 
 // State is the analysis's state of a node.
-type State string
+type State = policy.State
 
 const (
-	StateHealthy    State = "healthy"
-	StateSplitBrain State = "split_brain_detected"
-	StateResolved   State = "resolved"
-	StateFailed     State = "failed"
+	StateHealthy    = policy.StateHealthy
+	StateSplitBrain = policy.StateSplitBrain
+	StateResolved   = policy.StateResolved
+	StateFailed     = policy.StateFailed
 )
 
 // Status is this node and the cluster as it sees it, as shown by `litefence
@@ -43,6 +43,8 @@ type Status struct {
 	CanCommitWrites   bool                `json:"can_commit_writes"`
 	StaleLeadership   bool                `json:"stale_leadership"`
 	State             State               `json:"state"`
+	StateError        string              `json:"state_error,omitempty"` // which steps against a split brain have failed, and why
+	Resolutions       Resolutions         `json:"resolutions"`
 	Problem           string              `json:"problem,omitempty"`   // why there is no primary, and the mend
 	LastHeartbeatFrom map[string]*float64 `json:"last_heartbeat_from"` // seconds; null = never
 	Positions         policy.Positions    `json:"positions"`
@@ -56,7 +58,7 @@ type Status struct {
 	// own certificate.
 	Refused []Refusal  `json:"refused,omitempty"`
 	Expires *time.Time `json:"certificate_expires,omitempty"`
-	// FollowerOfLeader: a majority is known to this node through its leader.
+	// FollowsLeader: a majority is known to this node through its leader.
 	FollowsLeader bool `json:"follows_leader"`
 	// Cluster is the id of the cluster that this node belongs to, "" for none.
 	Cluster string `json:"cluster"`
@@ -64,6 +66,10 @@ type Status struct {
 	Member     string `json:"member"`
 	Witness    bool   `json:"witness"`              // a voter without a LiteFS
 	Membership string `json:"membership,omitempty"` // what is wrong with its part, and the mend
+
+	// QuorumLost counts how often a majority was known here and then was not.
+	QuorumLost uint64 `json:"quorum_lost"`
+	LeaseMS    int64  `json:"lease_ms"` // a whole lease
 
 	HealthStatus policy.Health `json:"health_status"`
 	Health       HealthView    `json:"health"`
@@ -114,6 +120,9 @@ func (n *Node) observeLocked() policy.Observation {
 		Arriving:    n.arrivingLocked(),
 		Handoff:     n.handing != nil && !n.handing.shut.IsZero() && (n.grant == nil || n.handing.of(n.grant)),
 		Witness:     n.cfg.LiteFS == nil,
+		Failed:      n.resolve.Failed(),
+
+		ConflictHeard: n.leaderSaysLocked().Conflict,
 	}
 	n.started = n.started || o.Leader != "" || n.reigning != 0
 	o.Started = n.started
@@ -177,15 +186,16 @@ func (n *Node) publish() {
 
 func (n *Node) evaluate() {
 	st := n.fsm.state()
+	o := n.observe()
+	n.resolve.Observe(o)
 	n.mu.Lock()
-	o := n.observeLocked()
 	v := policy.Decide(o)
 	was := n.verdict
 	n.verdict = v
 	if v != was {
 		n.since = time.Now()
 	}
-	n.state = nextState(n.state, v, o, n.leaderSaysLocked().Conflict)
+	now := picture{v, o, n.health.get()}
 	fs := n.fenceStateLocked(st)
 	told := n.told
 	n.told = fs
@@ -193,42 +203,23 @@ func (n *Node) evaluate() {
 	if v != was {
 		n.logChange(was, v, o)
 	}
+	n.tell(n.pictured, now)
+	n.pictured = now
+	n.noteSilence(o)
 	if fs != told && n.cfg.OnChange != nil {
 		n.cfg.OnChange(fs)
 	}
-}
-
-// nextState moves the analysis's state: a detected split brain is resolved when
-// this node follows a leader again or leads with a lease. A conflict is the whole
-// cluster's: it shows on a follower too, unless that one is stale itself.
-func nextState(s State, v policy.Verdict, o policy.Observation, conflictHeard bool) State {
-	switch {
-	case o.Conflict:
-		return StateFailed
-	case v.Stale:
-		return StateSplitBrain
-	case conflictHeard:
-		return StateFailed
-	case s == StateSplitBrain && !o.Elected():
-		return StateResolved
-	case s == StateResolved && o.Leader == "":
-		return s
-	}
-	return StateHealthy
+	n.resolveIfDue(v)
 }
 
 // LevelCritical stands above slog's Error, for what must wake somebody up.
 const LevelCritical = slog.Level(12)
 
 func (n *Node) logChange(was, v policy.Verdict, o policy.Observation) {
-	left := int64(0)
-	if until, ok := n.lease.until(o.Term); ok {
-		left = max(0, (until-n.clock.Boot())/int64(time.Millisecond))
-	}
-	args := []any{"node", n.cfg.Name, "term", o.Term, "leader", o.Leader, "role", o.Role.String(), "reason", v.Reason, "lease_left_ms", left}
+	args := []any{"node", n.cfg.Name, "term", o.Term, "leader", o.Leader, "role", o.Role.String(), "reason", v.Reason, "lease_left_ms", n.leaseLeft(o)}
 	switch {
 	case v.Stale && !was.Stale:
-		n.log.Log(context.Background(), LevelCritical, "split-brain: this node is a stale leader; writes are refused", args...)
+		n.log.Log(context.Background(), LevelCritical, staleText, args...)
 	case v.Admit:
 		n.log.Info("fence lifted", args...)
 	case was.Admit || v.Reason != was.Reason:
@@ -259,12 +250,19 @@ func (n *Node) fenceStateLocked(st state) policy.FenceState {
 
 // Status returns the whole picture.
 func (n *Node) Status(ctx context.Context) Status {
-	var pos policy.Positions
-	var marker policy.OpenRef
-	if n.cfg.LiteFS != nil {
-		pos, _, _ = n.cfg.LiteFS.Positions(ctx)
-		marker, _ = n.cfg.LiteFS.Marker()
+	if n.cfg.LiteFS == nil {
+		return n.Glance()
 	}
+	pos, _, _ := n.cfg.LiteFS.Positions(ctx)
+	marker, _ := n.cfg.LiteFS.Marker()
+	return n.statusWith(pos, marker)
+}
+
+// Glance is Status without what would have to be asked of LiteFS (Positions,
+// InStep, Lag): it never waits.
+func (n *Node) Glance() Status { return n.statusWith(nil, policy.OpenRef{}) }
+
+func (n *Node) statusWith(pos policy.Positions, marker policy.OpenRef) Status {
 	var expires *time.Time
 	if x, ok := n.cfg.Secure.(interface{ Expires() time.Time }); ok {
 		at := x.Expires()
@@ -277,12 +275,13 @@ func (n *Node) Status(ctx context.Context) Status {
 	o := n.observeLocked()
 	v := policy.Decide(o)
 	fs := n.fenceStateLocked(st)
+	state, failed := n.resolve.State()
 	s := Status{
 		Node: n.cfg.Name, Mode: n.mode(), RaftID: string(n.raftID()), Address: n.cfg.Advertise, Version: n.cfg.Version,
 		Term: o.Term, Leader: o.Leader, IsLeader: o.RaftLeader, Role: o.Role.String(),
 		Fenced: !v.Admit, Reason: v.Reason, Since: n.since, Writable: v.Admit,
 		HasQuorum: o.HasQuorum(), CanCommitWrites: o.CanCommitWrites(),
-		StaleLeadership: v.Stale, State: n.state, Problem: n.problemLocked(), Positions: pos,
+		StaleLeadership: v.Stale, State: state, Problem: n.problemLocked(), Positions: pos,
 		InStep: n.inStep(st, marker, pos), Open: st.Index, Held: st.Held, Primary: fs.Primary,
 		FollowsLeader:     o.Leader != "" && !o.RaftLeader,
 		LastHeartbeatFrom: map[string]*float64{},
@@ -290,11 +289,16 @@ func (n *Node) Status(ctx context.Context) Status {
 		Cluster:           n.clusterID(), Member: n.suffrage(n.raftID()), Witness: n.cfg.LiteFS == nil,
 		Membership: n.membership,
 	}
+	s.QuorumLost, s.LeaseMS = n.QuorumLost(), n.cfg.Lease.Milliseconds()
 	if !s.InStep {
 		s.OutOfStep = n.outOfStep
 	}
 	s.Refused = n.mux.refused.list()
 	s.Expires = expires
+	if failed != nil {
+		s.StateError = failed.Error()
+	}
+	s.Resolutions = Resolutions{n.resolve.ended.resolved.Load(), n.resolve.ended.failed.Load()}
 	h := n.health.get()
 	s.HealthStatus, s.Health = h.Health, viewHealth(h)
 	if n.fence.On {

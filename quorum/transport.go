@@ -22,7 +22,8 @@ type transport struct {
 	admitted func() bool
 	heard    func(id raft.ServerID) // any message or answer from id
 	rtt      func(id raft.ServerID, nanos int64)
-	healthy  func() bool // what this voter says of itself
+	beat     func(id raft.ServerID, nanos int64) // rtt of an AppendEntries that carries none
+	healthy  func() bool                         // what this voter says of itself
 
 	consumer chan raft.RPC
 	stop     chan struct{}
@@ -42,6 +43,7 @@ func newTransport(inner *raft.NetworkTransport, clock Clock, l *lease) *transpor
 		admitted: func() bool { return true },
 		heard:    func(raft.ServerID) {},
 		rtt:      func(raft.ServerID, int64) {},
+		beat:     func(raft.ServerID, int64) {},
 		healthy:  func() bool { return true },
 		consumer: make(chan raft.RPC),
 		stop:     make(chan struct{}),
@@ -88,7 +90,11 @@ func (t *transport) AppendEntries(id raft.ServerID, to raft.ServerAddress, req *
 		return errors.New("answered by " + string(resp.ID) + ", not by " + string(id))
 	}
 	t.heard(id)
-	t.rtt(id, t.clock.Boot()-sent)
+	took := t.clock.Boot() - sent
+	t.rtt(id, took)
+	if len(req.Entries) == 0 {
+		t.beat(id, took)
+	}
 	if resp.Success && resp.Term == req.Term {
 		said, err := parseNote(resp.Addr)
 		if err != nil {

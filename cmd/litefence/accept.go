@@ -101,8 +101,8 @@ func (d *daemon) serveAcceptLoss(w http.ResponseWriter, r *http.Request) {
 	var q struct {
 		Shown *quorum.LossPlan `json:"shown"`
 	}
-	if err := json.NewDecoder(r.Body).Decode(&q); err != nil {
-		http.Error(w, `want a JSON body like {"shown":null}: `+err.Error(), http.StatusBadRequest)
+	if err := decodeBody(r, &q); err != nil {
+		refuse(w, bodyStatus(err), `want a JSON body like {"shown":null}: `+err.Error())
 		return
 	}
 	p, err := d.node.AcceptLoss(r.Context(), q.Shown)

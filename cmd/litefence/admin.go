@@ -17,65 +17,109 @@ import (
 	"github.com/litefence/litefence/quorum"
 )
 
-const (
-	maxAdminBody   = 64 << 10
-	adminReadLimit = 5 * time.Second
-	statusLimit    = time.Second // for what status asks of LiteFS
-)
+const statusLimit = time.Second // for what status asks of LiteFS
 
 // statusReply is what `litefence status` shows: the node's view and the mount's.
 type statusReply struct {
 	quorum.Status
-	Mounted  bool         `json:"mounted"`
-	Lower    string       `json:"lower"`
-	Mount    string       `json:"mount"`
-	Enforce  bool         `json:"enforce"`
-	Insecure bool         `json:"insecure"`
-	Ready    bool         `json:"ready"`
-	Streams  int          `json:"streams"` // replication streams that this node follows or serves
-	Writes   fusefs.Stats `json:"writes"`
+	Mounted   bool         `json:"mounted"`
+	LowerGone bool         `json:"lower_gone"` // LiteFS has died below the mount, and is not back yet
+	Lower     string       `json:"lower"`
+	Mount     string       `json:"mount"`
+	Enforce   bool         `json:"enforce"`
+	Insecure  bool         `json:"insecure"`
+	Ready     bool         `json:"ready"`
+	Streams   int          `json:"streams"` // replication streams that this node follows or serves
+	Writes    fusefs.Stats `json:"writes"`
 }
 
 func (d *daemon) status(ctx context.Context) statusReply {
 	ctx, cancel := context.WithTimeout(ctx, statusLimit)
 	defer cancel()
+	return d.statusWith(d.node.Status(ctx))
+}
+
+// glance is status without what would have to be asked of LiteFS; it never waits.
+func (d *daemon) glance() statusReply { return d.statusWith(d.node.Glance()) }
+
+func (d *daemon) statusWith(n quorum.Status) statusReply {
 	s := statusReply{
-		Status: d.node.Status(ctx), Lower: d.cfg.Fence.Lower, Mount: d.cfg.Fence.Mount,
-		Enforce: d.cfg.Fence.Enforce, Insecure: d.cfg.Quorum.Insecure,
+		Status: n, Lower: d.cfg.Fence.Lower, Mount: d.cfg.Fence.Mount,
+		Enforce: d.cfg.Fence.Enforce, Insecure: d.cfg.Quorum.Insecure, LowerGone: d.lowerGone.Load(),
 	}
 	if d.relay != nil {
 		s.Streams = d.relay.Active() + d.relay.Serving()
 	}
 	d.withMount(func(f *fusefs.FS) { s.Mounted, s.Writes = true, f.Stats() })
 	s.Writable = s.Writable && d.gate.Admitting()
-	s.Ready = (s.Mounted || d.witness) && (s.HasQuorum || s.FollowsLeader)
+	s.Ready = s.unready() == ""
 	return s
+}
+
+// route is one path of the admin interface: a pattern of http.ServeMux with a
+// method, and what answers.
+type route struct {
+	pattern string
+	handler http.HandlerFunc
+}
+
+// readOnly lists what admin.listen shows. Nothing here may change anything.
+func (d *daemon) readOnly() []route {
+	return []route{
+		{"GET /v1/status", func(w http.ResponseWriter, r *http.Request) { answer(w, d.status(r.Context()), nil) }},
+		{"GET /v1/events", d.serveEvents},
+		{"GET /metrics", d.metrics.handler(d)},
+		{"GET /healthz", func(w http.ResponseWriter, _ *http.Request) { fmt.Fprintln(w, "ok") }},
+		{"GET /readyz", d.serveReady},
+		{"GET /health/status", d.serveHealthStatus},
+		{"GET /health/live", d.serveLive},
+		{"GET /health/ready", d.serveHealthReady},
+	}
+}
+
+// changing lists what is on admin.socket alone.
+func (d *daemon) changing() []route {
+	all := []route{
+		{"POST /v1/peers", d.servePeers},
+		{"POST /v1/health", d.serveHealth},
+		{"POST /v1/handoff", d.serveHandoff},
+	}
+	if d.witness {
+		return all
+	}
+	return append(all,
+		route{"POST /v1/check", d.serveCheck},
+		route{"POST /v1/fence", d.serveFence},
+		route{"POST /v1/unfence", d.serveUnfence},
+		route{"POST /v1/accept-loss", d.serveAcceptLoss},
+	)
+}
+
+// adminHandlers are what the socket and the read-only port serve.
+func (d *daemon) adminHandlers() (socket, port http.Handler) {
+	ro, rw := http.NewServeMux(), http.NewServeMux()
+	elsewhere := map[string]bool{}
+	for _, r := range d.readOnly() {
+		ro.Handle(r.pattern, r.handler)
+		rw.Handle(r.pattern, r.handler)
+	}
+	for _, r := range d.changing() {
+		rw.Handle(r.pattern, r.handler)
+		elsewhere[pathOf(r.pattern)] = true
+	}
+	return ownOnly(explained(rw, nil)), explained(ro, elsewhere)
 }
 
 // serveAdmin opens the admin socket, which may change things, and the
 // read-only port.
 func (d *daemon) serveAdmin() error {
-	ro := http.NewServeMux()
-	ro.HandleFunc("GET /v1/status", func(w http.ResponseWriter, r *http.Request) { answer(w, d.status(r.Context()), nil) })
-	ro.HandleFunc("GET /healthz", func(w http.ResponseWriter, _ *http.Request) { fmt.Fprintln(w, "ok") })
-	ro.HandleFunc("GET /readyz", d.serveReady)
-	rw := http.NewServeMux()
-	rw.Handle("/", ro)
-	rw.HandleFunc("POST /v1/peers", d.servePeers)
-	if !d.witness {
-		rw.HandleFunc("POST /v1/fence", d.serveFence)
-		rw.HandleFunc("POST /v1/accept-loss", d.serveAcceptLoss)
-		rw.HandleFunc("POST /v1/unfence", func(w http.ResponseWriter, _ *http.Request) {
-			answer(w, struct{}{}, d.node.SetFence(false, ""))
-		})
-	}
-	rw.HandleFunc("POST /v1/health", d.serveHealth)
-	rw.HandleFunc("POST /v1/handoff", d.serveHandoff)
+	socket, port := d.adminHandlers()
 	sock, err := listenSocket(d.cfg.Admin.Socket)
 	if err != nil {
 		return err
 	}
-	d.serve(sock, rw)
+	d.serve(sock, socket)
+	d.defers(func(context.Context) { d.events.close() })
 	if d.cfg.Admin.Listen == "" {
 		return nil
 	}
@@ -83,14 +127,8 @@ func (d *daemon) serveAdmin() error {
 	if err != nil {
 		return fmt.Errorf("admin.listen: %w (choose a free port)", err)
 	}
-	d.serve(l, ro)
+	d.serve(l, port)
 	return nil
-}
-
-func (d *daemon) serve(l net.Listener, h http.Handler) {
-	s := &http.Server{Handler: http.MaxBytesHandler(h, maxAdminBody), ReadTimeout: adminReadLimit}
-	go func() { _ = s.Serve(l) }()
-	d.defers(func(context.Context) { s.Close() })
 }
 
 // listenSocket makes the admin socket. A file left by a killed predecessor is
@@ -116,36 +154,35 @@ func listenSocket(path string) (net.Listener, error) {
 	return l, os.Chmod(path, 0o600)
 }
 
-func (d *daemon) serveReady(w http.ResponseWriter, r *http.Request) {
-	if s := d.status(r.Context()); !s.Ready {
-		http.Error(w, "not ready: mounted="+fmt.Sprint(s.Mounted)+" leader="+s.Leader, http.StatusServiceUnavailable)
-		return
-	}
-	fmt.Fprintln(w, "ready")
-}
-
 func (d *daemon) serveFence(w http.ResponseWriter, r *http.Request) {
 	var q struct {
 		Reason string `json:"reason"`
 	}
-	if err := json.NewDecoder(r.Body).Decode(&q); err != nil {
-		http.Error(w, `want a JSON body like {"reason":"maintenance"}: `+err.Error(), http.StatusBadRequest)
+	if err := decodeBody(r, &q); err != nil {
+		refuse(w, bodyStatus(err), `want a JSON body like {"reason":"maintenance"}: `+err.Error())
 		return
 	}
 	if q.Reason == "" {
-		http.Error(w, "reason: missing; say why, for whoever finds the fence", http.StatusBadRequest)
+		refuse(w, http.StatusBadRequest, "reason: missing; say why, for whoever finds the fence")
 		return
 	}
 	answer(w, struct{}{}, d.node.SetFence(true, q.Reason))
 }
 
-func answer(w http.ResponseWriter, v any, err error) {
-	if err != nil {
-		http.Error(w, err.Error(), http.StatusInternalServerError)
+func (d *daemon) serveUnfence(w http.ResponseWriter, r *http.Request) {
+	if err := noBody(r); err != nil {
+		refuse(w, bodyStatus(err), err.Error())
 		return
 	}
-	w.Header().Set("Content-Type", "application/json")
-	_ = json.NewEncoder(w).Encode(v)
+	answer(w, struct{}{}, d.node.SetFence(false, ""))
+}
+
+func answer(w http.ResponseWriter, v any, err error) {
+	if err != nil {
+		refuse(w, http.StatusInternalServerError, err.Error())
+		return
+	}
+	replyJSON(w, http.StatusOK, v)
 }
 
 // adminClient talks to a running daemon over its socket.

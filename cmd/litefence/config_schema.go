@@ -71,7 +71,7 @@ func configSchema(c *Config) []configField {
 
 // strategies in this program's spelling; the split-brain analysis's own
 // (FORCE_REPLICA, rollback_to_checkpoint) are read as well.
-var strategies = []string{"force-replica", "suspend", "shutdown-safe", "rollback-to-checkpoint", "custom"}
+var strategies = []string{strategyReplica, strategySuspend, strategyShutdown, strategyRollback, strategyCustom}
 
 func setStrategy(p *string) setter {
 	return setter{func(v configValue) error {
@@ -100,9 +100,4 @@ var unsupportedConfig = []struct {
 }{
 	{"quorum.confirm", func(c *Config) bool { return c.Quorum.Confirm == "replicated" }, "use lease or quorum"},
 	{"litefs.forward", func(c *Config) bool { return c.LiteFS.Forward }, "use false"},
-	{"policy.strategy", func(c *Config) bool {
-		return c.Policy.Strategy != "force-replica" && c.Policy.Strategy != "suspend"
-	}, "use force-replica or suspend"},
-	{"policy.command", func(c *Config) bool { return len(c.Policy.Command) > 0 }, "leave it out"},
-	{"policy.recover", func(c *Config) bool { return c.Policy.Recover != "auto" }, "use auto"},
 }

@@ -88,10 +88,14 @@ func (c *adminClient) handoff(ctx context.Context, to string, timeout time.Durat
 // changed; a client that hangs up calls off what can be called off.
 func (d *daemon) serveHandoff(w http.ResponseWriter, r *http.Request) {
 	q := handoffBody{Timeout: handoffTimeout.String()}
-	err := json.NewDecoder(r.Body).Decode(&q)
+	err := decodeBody(r, &q)
+	status := bodyStatus(err)
 	timeout, err2 := time.ParseDuration(q.Timeout)
-	if err = errors.Join(err, err2); err != nil || timeout <= 0 {
-		replyHandoff(w, http.StatusBadRequest, handoffReply{Error: fmt.Sprintf(`want a JSON body like {"to":"n2","timeout":"10s"}: %v`, err)})
+	if err == nil && err2 == nil && timeout <= 0 {
+		err2 = fmt.Errorf("timeout: %s: want more than 0", q.Timeout)
+	}
+	if err = errors.Join(err, err2); err != nil {
+		replyHandoff(w, status, handoffReply{Error: fmt.Sprintf(`want a JSON body like {"to":"n2","timeout":"10s"}: %v`, err)})
 		return
 	}
 	// The server's limit is for the reading of the request; passed, it would end
@@ -101,7 +105,7 @@ func (d *daemon) serveHandoff(w http.ResponseWriter, r *http.Request) {
 	defer cancel()
 	res, err := d.node.Handoff(ctx, q.To)
 	reply := handoffReply{HandoffResult: res}
-	status := http.StatusOK
+	status = http.StatusOK
 	if err != nil {
 		reply.Error, status = err.Error(), http.StatusInternalServerError
 	}

@@ -2,7 +2,6 @@ package main
 
 import (
 	"context"
-	"encoding/json"
 	"fmt"
 	"net/http"
 	"os"
@@ -90,16 +89,16 @@ func (d *daemon) serveHealth(w http.ResponseWriter, r *http.Request) {
 		Healthy *bool  `json:"healthy"`
 		Reason  string `json:"reason"`
 	}
-	err := json.NewDecoder(r.Body).Decode(&q)
+	err := decodeBody(r, &q)
 	if err == nil && q.Healthy == nil {
 		err = fmt.Errorf("healthy: missing")
 	}
 	if err != nil {
-		http.Error(w, `want a JSON body like {"healthy":false,"reason":"replacing a disk"}: `+err.Error(), http.StatusBadRequest)
+		refuse(w, bodyStatus(err), `want a JSON body like {"healthy":false,"reason":"replacing a disk"}: `+err.Error())
 		return
 	}
 	if !*q.Healthy && q.Reason == "" {
-		http.Error(w, "reason: missing; say why, for whoever looks at the status", http.StatusBadRequest)
+		refuse(w, http.StatusBadRequest, "reason: missing; say why, for whoever looks at the status")
 		return
 	}
 	d.node.UpdateHealth(*q.Healthy, q.Reason)

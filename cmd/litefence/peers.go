@@ -152,8 +152,8 @@ func (c *adminClient) changePeers(ctx context.Context, ch quorum.Change) (code i
 func (d *daemon) servePeers(w http.ResponseWriter, r *http.Request) {
 	var c quorum.Change
 	status, reply := http.StatusOK, peersReply{}
-	if err := json.NewDecoder(r.Body).Decode(&c); err != nil {
-		status, reply.Error = http.StatusBadRequest, `want a JSON body like {"op":"add","node":"n3","address":"10.0.0.3:7400"}: `+err.Error()
+	if err := decodeBody(r, &c); err != nil {
+		status, reply.Error = bodyStatus(err), `want a JSON body like {"op":"add","node":"n3","address":"10.0.0.3:7400"}: `+err.Error()
 	} else if _, err := parseChange(changeWords(c)); err != nil {
 		status, reply.Error = http.StatusBadRequest, err.Error()
 	} else if reply.Steps, err = d.node.ChangeMembers(context.WithoutCancel(r.Context()), c); err != nil {

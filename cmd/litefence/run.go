@@ -38,7 +38,7 @@ func runMain(args []string) int {
 	if err != nil {
 		return fail(exitUsage, err)
 	}
-	d := &daemon{cfg: cfg, lowerTimeout: *lowerTimeout, app: fs.Args(), log: newLogger(cfg.Log, os.Stderr)}
+	d := &daemon{cfg: cfg, lowerTimeout: *lowerTimeout, app: fs.Args(), log: newLogger(cfg.Log, os.Stderr), ends: make(chan error, 1)}
 	return d.untilSignal()
 }
 
@@ -78,8 +78,15 @@ type daemon struct {
 	liteFSLeft chan struct{}
 
 	appChild *child
+	custom   *custom    // nil unless policy.strategy is custom
+	ends     chan error // why the daemon is to stop by itself
 	witness  bool
-	undo     []func(context.Context) // in order of creation; run in reverse
+
+	events    *events
+	metrics   *metrics
+	shared    sharedStatus
+	lowerGone atomic.Bool             // LiteFS has died below the mount
+	undo      []func(context.Context) // in order of creation; run in reverse
 }
 
 // exitError is an error with its exit code.
@@ -147,6 +154,9 @@ func (d *daemon) start(ctx context.Context) error {
 	d.client = litefs.NewClient(cfg.LiteFS.URL)
 	d.liteFSStop, d.liteFSLeft = make(chan func(context.Context)), make(chan struct{})
 	probes, err := d.probes()
+	if err == nil {
+		err = d.startStrategy()
+	}
 	if err != nil {
 		return usageError(err)
 	}
@@ -187,6 +197,7 @@ func (d *daemon) openNode(local quorum.LocalLiteFS, probes []quorum.Probe) error
 	if err != nil {
 		return usageError(err)
 	}
+	d.watchOver()
 	d.node, err = quorum.Open(d.quorumConfig(local, secure, probes))
 	var unfit quorum.ConfigError
 	if errors.As(err, &unfit) {
@@ -244,14 +255,18 @@ func (d *daemon) wait(ctx context.Context) (int, error) {
 			return exitDone, nil
 		case err := <-d.node.Fatal():
 			return 0, fatalError(err)
+		case why := <-d.ends:
+			return 0, why
 		case <-d.appChild.exited():
 			return d.appChild.code(), nil
 		case <-d.fs.Done():
 			return 0, fmt.Errorf("%s was unmounted by somebody else", d.cfg.Fence.Mount)
 		case <-dead:
+			d.lowerGone.Store(true)
 			if err := d.replaceLower(ctx); err != nil {
 				return exitDone, err
 			}
+			d.lowerGone.Store(false)
 			dead = d.watchLower()
 		}
 	}
@@ -268,19 +283,22 @@ func (d *daemon) stop() {
 
 func (d *daemon) quorumConfig(local quorum.LocalLiteFS, secure quorum.Secure, probes []quorum.Probe) quorum.Config {
 	q := d.cfg.Quorum
-	return d.asides(d.followLease(quorum.Config{
+	return d.rollback(d.asides(d.followLease(quorum.Config{
 		Name: d.cfg.Node, Listen: q.Listen, Advertise: q.Advertise, Peers: q.Peers, DataDir: q.DataDir,
 		HeartbeatTimeout: q.HeartbeatTimeout, Lease: q.Lease, ClockDrift: q.ClockDrift,
 		RequireSynced: d.cfg.Policy.RequireSynced,
 		ReaderGrace:   d.cfg.Policy.ReaderGrace,
 		Secure:        secure, LiteFS: local, LiteFSDir: d.cfg.LiteFS.DataDir, Gate: d.gate, Fence: d.gate.Fence,
-		Quiesce:     d.quiesce,
+		Quiesce:  d.quiesce,
+		Strategy: d.resolve, RecoverManual: d.cfg.Policy.Recover == "manual" && d.cfg.Fence.Enforce,
 		OnChange:    func(policy.FenceState) { d.withMount(func(f *fusefs.FS) { f.NotifyState() }) },
+		OnEvent:     d.events.publish,
+		OnHeartbeat: d.metrics.heartbeat,
 		RenewWithin: d.renewWithin,
 		Version:     version(),
 		Log:         d.log,
 		Probes:      probes, ProbeEvery: d.cfg.Policy.Health.Interval, MaxLag: d.cfg.Policy.Health.MaxLag,
-	}))
+	})))
 }
 
 // withMount calls f once the mount is there.
@@ -322,7 +340,7 @@ func (d *daemon) mountConfig() fusefs.Config {
 	if d.cfg.Policy.Errno == "EACCES" {
 		c.Errno = syscall.EACCES
 	}
-	if d.cfg.Policy.Strategy == "suspend" {
+	if d.cfg.Policy.Strategy == strategySuspend {
 		c.Suspend = d.cfg.Policy.SuspendFor
 	}
 	if d.cfg.Quorum.Confirm == "quorum" {

@@ -33,6 +33,10 @@ type Options struct {
 	// litefence (litefs.command).
 	Supervised int
 	Extra      string // appended to every litefence.yml
+	Fence      string // more keys of its fence section, as "enforce: false"
+
+	// App, where given, is the application that litefence starts on a node.
+	App func(*Node) []string
 
 	// OwnLease, where given, is the lease section of a node's litefs.yml: LiteFS
 	// elects and streams by itself, and litefence follows.

@@ -46,7 +46,11 @@ func (n *Node) Config() string {
 	}
 	s := "node: " + n.Name + "\n"
 	if !n.Witness {
-		s += fmt.Sprintf("fence: {lower: %q, mount: %q}\n", n.Lower(), n.Fenced())
+		fence := fmt.Sprintf("lower: %q, mount: %q", n.Lower(), n.Fenced())
+		if f := n.c.opts.Fence; f != "" {
+			fence += ", " + f
+		}
+		s += "fence: {" + fence + "}\n"
 	}
 	s += fmt.Sprintf(`quorum:
   listen: %s

@@ -94,8 +94,11 @@ func (n *Node) StartLitefence() (err error) {
 	if n.Witness {
 		command = "witness"
 	}
-	n.litefence, err = n.c.spawn(n.Name+" litefence", filepath.Join(n.Dir, "litefence.log"), nil, nil,
-		n.Command(n.c.opts.Litefence, command, "-config", n.ConfigPath())...)
+	args := []string{n.c.opts.Litefence, command, "-config", n.ConfigPath()}
+	if n.c.opts.App != nil && !n.Witness {
+		args = append(append(args, "--"), n.c.opts.App(n)...)
+	}
+	n.litefence, err = n.c.spawn(n.Name+" litefence", filepath.Join(n.Dir, "litefence.log"), nil, nil, n.Command(args...)...)
 	return err
 }
 

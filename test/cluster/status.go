@@ -13,19 +13,22 @@ import (
 
 // Status is what litefence says of itself at /v1/status.
 type Status struct {
-	Node              string              `json:"node"`
-	Term              uint64              `json:"term"`
-	Leader            string              `json:"leader"`
-	IsLeader          bool                `json:"is_leader"`
-	Role              string              `json:"role"` // primary, replica, unknown
-	Fenced            bool                `json:"fenced"`
-	Reason            string              `json:"reason"`
-	Writable          bool                `json:"writable"`
-	LeaseLeftMS       int64               `json:"lease_left_ms"`
-	HasQuorum         bool                `json:"has_quorum"`
-	CanCommitWrites   bool                `json:"can_commit_writes"`
-	StaleLeadership   bool                `json:"stale_leadership"`
-	State             string              `json:"state"`
+	Node              string `json:"node"`
+	Term              uint64 `json:"term"`
+	Leader            string `json:"leader"`
+	IsLeader          bool   `json:"is_leader"`
+	Role              string `json:"role"` // primary, replica, unknown
+	Fenced            bool   `json:"fenced"`
+	Reason            string `json:"reason"`
+	Writable          bool   `json:"writable"`
+	LeaseLeftMS       int64  `json:"lease_left_ms"`
+	HasQuorum         bool   `json:"has_quorum"`
+	CanCommitWrites   bool   `json:"can_commit_writes"`
+	StaleLeadership   bool   `json:"stale_leadership"`
+	State             string `json:"state"`
+	StateError        string `json:"state_error"`
+	FenceReason       string `json:"fence_reason"` // of a manual fence
+	Resolutions       struct{ Resolved, Failed int }
 	LastHeartbeatFrom map[string]*float64 `json:"last_heartbeat_from"`
 	Positions         map[string]string   `json:"positions"`   // database -> txid/checksum
 	InStep            bool                `json:"in_step"`     // with the newest Open that this node knows
@@ -40,6 +43,17 @@ type Status struct {
 	Health            struct {
 		Reason string `json:"reason"`
 	} `json:"health"`
+	Enforce bool `json:"enforce"`
+	Writes  struct {
+		Refused, Suspended map[string]uint64 // by kind of file
+	} `json:"writes"`
+}
+
+// Check is POST /v1/check: one CheckAndResolve.
+func (n *Node) Check() (state, failed string, err error) {
+	var a struct{ State, Error string }
+	err = n.admin("POST", "/v1/check", &a)
+	return a.State, a.Error, err
 }
 
 // Status asks litefence's admin socket.
@@ -51,33 +65,48 @@ func (n *Node) Status() (s Status, err error) {
 // Admin sends a request without a body to the admin socket.
 func (n *Node) Admin(method, path string) error { return n.admin(method, path, nil) }
 
+// Get returns what the admin socket answers to a GET.
+func (n *Node) Get(path string) (string, error) {
+	body, err := n.ask("GET", path)
+	return string(body), err
+}
+
 func (n *Node) admin(method, path string, into any) error {
+	body, err := n.ask(method, path)
+	if err != nil || into == nil {
+		return err
+	}
+	return json.Unmarshal(body, into)
+}
+
+func (n *Node) ask(method, path string) ([]byte, error) {
+	timeout := 2 * time.Second
+	if method != http.MethodGet {
+		timeout = 20 * time.Second // it may wait for what it has done
+	}
 	client := http.Client{
-		Timeout: 2 * time.Second,
+		Timeout: timeout,
 		Transport: &http.Transport{DisableKeepAlives: true, DialContext: func(ctx context.Context, _, _ string) (net.Conn, error) {
 			return new(net.Dialer).DialContext(ctx, "unix", n.socket())
 		}},
 	}
 	req, err := http.NewRequest(method, "http://litefence"+path, nil)
 	if err != nil {
-		return err
+		return nil, err
 	}
 	resp, err := client.Do(req)
 	if err != nil {
-		return err
+		return nil, err
 	}
 	defer resp.Body.Close()
 	body, err := io.ReadAll(resp.Body)
 	if err != nil {
-		return err
+		return nil, err
 	}
 	if resp.StatusCode/100 != 2 {
-		return fmt.Errorf("%s %s on %s: %s: %s", method, path, n.Name, resp.Status, body)
+		return nil, fmt.Errorf("%s %s on %s: %s: %s", method, path, n.Name, resp.Status, body)
 	}
-	if into == nil {
-		return nil
-	}
-	return json.Unmarshal(body, into)
+	return body, nil
 }
 
 // WaitFor asks cond until it is nil; where ctx ends first, the error has the
