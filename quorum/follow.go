@@ -55,7 +55,7 @@ func (n *Node) lookUpLeader() {
 	same := n.followed.id == id && n.followed.term == term
 	n.mu.Unlock()
 	if !same {
-		n.setLeader(leadership{id: id, addr: string(addr), term: term})
+		n.setLeader(leadership{id: id, addr: n.addressOf(id, string(addr)), term: term})
 	}
 	if id != "" && id != n.raftID() {
 		if st := n.fsm.state(); st.Open.Term == term && st.Newest.Kind == KindOpen {
@@ -63,6 +63,16 @@ func (n *Node) lookUpLeader() {
 		}
 	}
 	n.poke()
+}
+
+// addressOf returns the address of a node as the configuration has it. Raft says
+// of a leader the number that it has resolved its own address to, by which nobody
+// could tell whose certificate to expect where peers are configured by hostname.
+func (n *Node) addressOf(id raft.ServerID, raftSays string) string {
+	if addr, ok := n.addresses()[nodeName(id)]; ok {
+		return addr
+	}
+	return raftSays
 }
 
 // setLeader ends the old leadership's context, which cuts every stream that

@@ -2,24 +2,68 @@ package quorum
 
 import (
 	"context"
+	"fmt"
 	"io"
 	"log"
 	"log/slog"
+	"sync"
+	"time"
 
 	"github.com/hashicorp/go-hclog"
 )
 
-// bridge makes raft's logger write to log. Raft repeats some lines with every
-// heartbeat while a peer is silent; litefence reports that itself, once, so
-// raft's warnings and errors are logged one level lower than it says.
+// bridge makes raft's logger write to log, one level lower than raft says:
+// litefence reports by itself what an operator should know. While a peer is
+// silent raft says so with every heartbeat and every election; after the first
+// time that is for debugging only.
 func bridge(log *slog.Logger, name string) hclog.Logger {
-	return &hclogBridge{log: log.With("component", name), name: name}
+	return &hclogBridge{log: log.With("component", name), name: name, said: &saidOnce{at: map[string]time.Time{}}}
 }
 
 type hclogBridge struct {
 	log  *slog.Logger
 	name string
 	args []any
+	said *saidOnce
+}
+
+const (
+	// saidAgain is how long the same line is not said again.
+	saidAgain = 5 * time.Minute
+	maxSaid   = 256
+)
+
+// saidOnce remembers which lines were said, and when.
+type saidOnce struct {
+	mu sync.Mutex
+	at map[string]time.Time
+}
+
+// again reports whether the line was said within saidAgain, and notes it if not.
+func (s *saidOnce) again(line string) bool {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	now := time.Now()
+	if at, ok := s.at[line]; ok && now.Sub(at) < saidAgain {
+		return true
+	}
+	if len(s.at) >= maxSaid {
+		clear(s.at)
+	}
+	s.at[line] = now
+	return false
+}
+
+// about is what a line of raft's is about: its text and the peer that it names,
+// without times, ports and counts, which differ each time.
+func about(msg string, args []any) string {
+	for i := 0; i+1 < len(args); i += 2 {
+		switch args[i] {
+		case "peer", "server-id", "target", "id":
+			msg += fmt.Sprintf(" %v", args[i+1])
+		}
+	}
+	return msg
 }
 
 var _ hclog.Logger = (*hclogBridge)(nil)
@@ -34,6 +78,9 @@ func slogLevel(l hclog.Level) slog.Level {
 
 func (b *hclogBridge) Log(l hclog.Level, msg string, args ...any) {
 	lv := slogLevel(l)
+	if lv > slog.LevelDebug && b.said.again(about(msg, args)) {
+		lv = slog.LevelDebug
+	}
 	if !b.log.Enabled(context.Background(), lv) {
 		return
 	}
@@ -61,14 +108,14 @@ func (b *hclogBridge) IsError() bool { return b.IsWarn() }
 
 func (b *hclogBridge) ImpliedArgs() []any { return b.args }
 func (b *hclogBridge) With(args ...any) hclog.Logger {
-	return &hclogBridge{log: b.log.With(args...), name: b.name, args: append(b.args, args...)}
+	return &hclogBridge{log: b.log.With(args...), name: b.name, args: append(b.args, args...), said: b.said}
 }
 func (b *hclogBridge) Name() string { return b.name }
 func (b *hclogBridge) Named(name string) hclog.Logger {
-	return &hclogBridge{log: b.log.With("sub", name), name: b.name + "." + name, args: b.args}
+	return &hclogBridge{log: b.log.With("sub", name), name: b.name + "." + name, args: b.args, said: b.said}
 }
 func (b *hclogBridge) ResetNamed(name string) hclog.Logger {
-	return &hclogBridge{log: b.log.With("component", name), name: name, args: b.args}
+	return &hclogBridge{log: b.log.With("component", name), name: name, args: b.args, said: b.said}
 }
 func (b *hclogBridge) SetLevel(hclog.Level) {}
 func (b *hclogBridge) GetLevel() hclog.Level {

@@ -160,6 +160,7 @@ type Node struct {
 	verdict    policy.Verdict
 	told       policy.FenceState
 	pictured   picture       // of the last evaluation; publish's alone
+	silence    silence       // publish's alone
 	quorumLost atomic.Uint64 // see QuorumLost
 	started    bool          // a leader was known once
 	warm       bool          // this process has been primary or followed one

@@ -115,7 +115,7 @@ func TestMetrics(t *testing.T) {
 	require.LessOrEqual(t, value(all, "litefence_lease_remaining_seconds"), lease.Seconds())
 	require.GreaterOrEqual(t, value(all, "litefence_writes_total", "result=admitted", "kind=wal"), 20.0)
 	require.GreaterOrEqual(t, value(all, "litefence_litefs_position", "db=app.db"), 21.0)
-	require.GreaterOrEqual(t, value(all, "litefence_fuse_op_duration_seconds", "op=write"), 20.0)
+	require.GreaterOrEqual(t, value(all, "litefence_fuse_op_duration_seconds", "op=open"), 20.0)
 	for _, p := range c.Others(old) {
 		require.Greater(t, value(all, "litefs_heartbeat_latency_ms", "peer="+p.Name), 5.0)
 	}

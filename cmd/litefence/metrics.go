@@ -18,6 +18,9 @@ const (
 	maxScrapes  = 4 // at a time; each asks LiteFS
 )
 
+// lifted stands for the reason where there is none any more.
+const lifted = "none"
+
 // metrics are those that are counted as things happen. What can be read when
 // somebody asks is read then (scraped).
 type metrics struct {
@@ -44,9 +47,14 @@ func newMetrics(reg *prometheus.Registry) *metrics {
 		}, []string{"result"}),
 		state: string(quorum.StateHealthy),
 	}
+	// A series that begins with 1 has no increase that an alert could see.
 	for _, result := range []string{"resolved", "failed"} {
 		m.recoveries.WithLabelValues(result)
 	}
+	for _, r := range []policy.Reason{policy.ReasonStale, policy.ReasonManual, policy.ReasonCommand, policy.ReasonNoLeader, policy.ReasonReplica} {
+		m.transitions.WithLabelValues(string(r))
+	}
+	m.transitions.WithLabelValues(lifted)
 	reg.MustRegister(m.beats, m.transitions, m.recoveries,
 		collectors.NewGoCollector(), collectors.NewProcessCollector(collectors.ProcessCollectorOpts{}))
 	return m
@@ -60,7 +68,7 @@ func (m *metrics) heartbeat(peer string, took time.Duration) {
 func (m *metrics) event(e policy.Event) {
 	switch e.Kind {
 	case policy.EventLifted:
-		m.transitions.WithLabelValues("none").Inc()
+		m.transitions.WithLabelValues(lifted).Inc()
 	case policy.EventFenced:
 		m.transitions.WithLabelValues(string(e.Reason)).Inc()
 	}

@@ -77,7 +77,7 @@ var readings = []reading{
 	{"litefence_commits_in_doubt_total", counter, "Commits that LiteFS carried out, but the lease was lost meanwhile: the application got an error.", nil},
 	{"litefence_transactions_cut_total", counter, "Transactions that a fence or a change of role cut off: write, read.", []string{"of"}},
 	{"litefence_fence_drain_seconds", histogram, "How long a fence waited for writes in flight.", nil},
-	{"litefence_fuse_op_duration_seconds", histogram, "How long an operation on the mount took, waiting for locks included.", []string{"op"}},
+	{"litefence_fuse_op_duration_seconds", histogram, "How long an operation on the mount took, waiting for locks included. Of frequent ones one in sixteen is timed, picked at random, and counts for all.", []string{"op"}},
 	{"litefence_cache_invalidations_total", counter, "Times the cached pages of a database were dropped.", nil},
 	{"litefence_locks_held", gauge, "Lock slots held in LiteFS for applications, all databases.", nil},
 	{"litefence_journal_repairs_total", counter, "Journals of cut-off transactions rolled back through LiteFS: done, failed (tried again).", []string{"result"}},

@@ -136,7 +136,11 @@ func TestMetricsCountEvents(t *testing.T) {
 	require.NoError(t, testutil.CollectAndCompare(m.transitions, strings.NewReader(`
 # HELP litefence_fence_transitions_total Changes of the fence by the reason that stands after them; none = it was lifted.
 # TYPE litefence_fence_transitions_total counter
+litefence_fence_transitions_total{reason="command"} 0
+litefence_fence_transitions_total{reason="manual"} 0
+litefence_fence_transitions_total{reason="no-leader"} 0
 litefence_fence_transitions_total{reason="none"} 1
+litefence_fence_transitions_total{reason="replica"} 0
 litefence_fence_transitions_total{reason="stale-leader"} 1
 litefence_fence_transitions_total{reason="starting"} 1
 `)))

@@ -1,0 +1,63 @@
+package quorum
+
+import (
+	"log/slog"
+	"strings"
+	"testing"
+	"time"
+
+	"github.com/stretchr/testify/require"
+
+	"github.com/litefence/litefence/policy"
+)
+
+// A follower is cut off for 5 s, some hundred heartbeats and a dozen elections:
+// each node logs its changes, and nothing again and again.
+func TestNothingIsRepeated(t *testing.T) {
+	logs := map[string]*logLines{}
+	c := newCluster(t, 3, func(cfg *Config) {
+		logs[cfg.Name] = &logLines{}
+		cfg.Log = slog.New(slog.NewTextHandler(logs[cfg.Name], nil))
+	})
+	w := c.writer()
+	c.allMarked(w)
+	off := c.others(w)[0]
+	before := map[string]int{}
+	for name, l := range logs {
+		before[name] = len(l.all())
+	}
+	since := func(name string) []string { return logs[name].all()[before[name]:] }
+	has := func(name, text string) func() bool {
+		return func() bool { return strings.Contains(strings.Join(since(name), "\n"), text) }
+	}
+	c.cut.set(off.name, true)
+	eventually(t, "the leader says so", has(w.name, `level=WARN msg="quorum degraded: a peer is silent" component=quorum peer=`+off.name+" answering=2 voters=3"))
+	sleep(t.Context(), 5*time.Second) // what is tested is that nothing happens
+	for name := range logs {
+		got := since(name)
+		require.LessOrEqual(t, len(got), 10, "%s:\n%s", name, strings.Join(got, "\n"))
+	}
+	require.True(t, w.gate.admits())
+	c.cut.set(off.name, false)
+	eventually(t, "the leader says so", has(w.name, `level=INFO msg="a peer is heard again" component=quorum peer=`+off.name+" answering=3"))
+	eventually(t, "it follows", func() bool { return off.FenceState().Reason == policy.ReasonReplica })
+	require.LessOrEqual(t, len(since(off.name)), 20, strings.Join(since(off.name), "\n"))
+}
+
+// Of raft's lines the first about a peer passes, the others are for debugging;
+// ports, times and counts make no other line of one.
+func TestRaftRepeatsAreForDebugging(t *testing.T) {
+	var l logLines
+	b := bridge(slog.New(slog.NewTextHandler(&l, nil)), "raft")
+	for i := range 100 {
+		b.Error("failed to heartbeat to", "peer", "a", "backoff time", i, "error", i)
+		b.Error("failed to heartbeat to", "peer", "b", "error", i)
+		b.With("x", i).Warn("Election timeout reached, restarting election")
+		b.Info("entering follower state", "follower", i)
+	}
+	require.Len(t, l.all(), 3)
+	for i := range 3 * maxSaid {
+		b.Warn("failed to contact", "server-id", i)
+	}
+	require.LessOrEqual(t, len(b.(*hclogBridge).said.at), maxSaid)
+}
