@@ -3,6 +3,7 @@ package quorum
 import (
 	"context"
 	"errors"
+	"slices"
 	"sync"
 	"sync/atomic"
 	"testing"
@@ -112,6 +113,29 @@ func TestStaleLeaderGivesWay(t *testing.T) {
 	require.Len(t, w.calls(), 1, "once for one split brain")
 	require.Equal(t, Resolutions{Resolved: 1}, old.Status(t.Context()).Resolutions)
 	require.True(t, next.gate.admits())
+}
+
+// An answer that is late costs the role, but nobody else can have led: the
+// strategy is for split brains.
+func TestLateAnswerAppliesNoStrategy(t *testing.T) {
+	c, old, w := witnessedCluster(t, func(cfg *Config) {
+		cfg.HeartbeatTimeout, cfg.Lease, cfg.RecoverManual = 3*time.Second, 1200*time.Millisecond, true
+	})
+	term := old.raft.CurrentTerm()
+	for name := range c.nodes {
+		c.cut.set(name, true)
+	}
+	eventually(t, "fenced", func() bool { return slices.Contains(w.said(), "fence: done") })
+	for name := range c.nodes {
+		c.cut.set(name, false)
+	}
+	eventually(t, "writes pass again", old.gate.admits)
+	if old.raft.CurrentTerm() != term {
+		t.Skip("this machine is so late that raft has elected anew")
+	}
+	require.Empty(t, w.calls())
+	require.Contains(t, w.said(), "state: resolved, was split_brain_detected")
+	require.Empty(t, old.Status(t.Context()).FenceReason, "nor is anything latched")
 }
 
 // A strategy that fails: the node gives way all the same, follows, and becomes
