@@ -27,6 +27,7 @@ type database struct {
 	mu       sync.Mutex
 	table    lockTable
 	held     [slots]lockType // what our one owner holds below
+	counted  atomic.Int32    // how many, as last counted
 	file     *lowerFile      // the database file; locks go through it
 	shmLocks *lowerFile      // LiteFS's -shm, for its locks and header only
 	pos      *lowerFile      // -pos
@@ -126,14 +127,25 @@ func (t *databaseTable) closeAll() {
 
 func (f *FS) locksHeld() (n int) {
 	for _, d := range f.dbs.all() {
-		d.mu.Lock()
-		for _, t := range d.held {
-			if t != unlocked {
-				n++
-			}
-		}
-		d.mu.Unlock()
+		n += d.locksHeld()
 	}
+	return n
+}
+
+// locksHeld does not wait: mu stays locked for as long as LiteFS does not answer,
+// as when it is stopped. The last count is as good then.
+func (d *database) locksHeld() int {
+	if !d.mu.TryLock() {
+		return int(d.counted.Load())
+	}
+	defer d.mu.Unlock()
+	n := 0
+	for _, t := range d.held {
+		if t != unlocked {
+			n++
+		}
+	}
+	d.counted.Store(int32(n))
 	return n
 }
 

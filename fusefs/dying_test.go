@@ -96,6 +96,34 @@ func TestLowerIsStopped(t *testing.T) {
 	}
 }
 
+// The counters are there while a lock is asked of a LiteFS that is stopped.
+func TestStatsOverAStoppedLiteFS(t *testing.T) {
+	r := newRig(t)
+	a := startApp(t)
+	openDB(r, a, "c", "DELETE")
+	a.must("c", "CREATE TABLE t (x)")
+	fd := a.sysopen(r.path("db"), unix.O_RDWR)
+	require.Zero(t, a.lockOp("lock", fd, unix.F_RDLCK, pendingByte+2, sharedSize))
+	r.eventually(func() bool { return r.fs.Stats().LocksHeld == 1 }, "SHARED alone is held")
+	require.NoError(t, r.proc.Process.Signal(syscall.SIGSTOP))
+	t.Cleanup(func() { _ = r.proc.Process.Signal(syscall.SIGCONT) })
+	a.send(order{Op: "lock", Fd: fd, Typ: unix.F_WRLCK, Off: pendingByte + 2, Len: sharedSize})
+	r.eventually(func() bool { return waiting(a.cmd.Process.Pid) }, "it waits")
+	time.Sleep(200 * time.Millisecond) // long enough to be in LiteFS's hands
+	counted := make(chan Stats, 1)
+	go func() { counted <- r.fs.Stats() }()
+	select {
+	case s := <-counted:
+		require.Equal(t, 1, s.LocksHeld, "as last counted")
+	case <-time.After(5 * time.Second):
+		t.Error("the counters wait for LiteFS")
+	}
+	require.NoError(t, r.proc.Process.Signal(syscall.SIGCONT))
+	require.Zero(t, a.receive().Errno)
+	require.Zero(t, a.lockOp("lock", fd, unix.F_UNLCK, pendingByte+2, sharedSize))
+	r.eventually(func() bool { return r.fs.Stats().LocksHeld == 0 }, "counted again")
+}
+
 // The application that waits for a stopped LiteFS dies when LiteFS does, or
 // when it goes on; the mount can be taken away in any case.
 func TestUnmountOverAStoppedLiteFS(t *testing.T) {

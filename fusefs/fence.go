@@ -16,6 +16,7 @@ func (f *FS) enter(k Kind) (Ticket, error) {
 	}
 	f.count.refused[k].Add(1)
 	if !f.cfg.Enforce {
+		f.wouldRefuse(k)
 		return Ticket{}, nil
 	}
 	return Ticket{}, errFenced
@@ -24,7 +25,7 @@ func (f *FS) enter(k Kind) (Ticket, error) {
 // secondLook follows the lower operation of a commit point. An error means:
 // done below, but nobody may be told so.
 func (f *FS) secondLook(t Ticket) error {
-	if f.cfg.Confirm != nil && t.g != nil {
+	if f.cfg.Confirm != nil && f.cfg.Enforce && t.g != nil {
 		if err := f.confirm(t); err != nil {
 			return f.doubt(err)
 		}

@@ -24,7 +24,7 @@ type Config struct {
 	PrimaryFile  string        // "litefs" | "presence"
 	Errno        syscall.Errno // of a refused write: EROFS (default) or EACCES
 	OpenDeny     bool          // refuse opening for writing too
-	Enforce      bool          // false: count what would be refused, refuse nothing
+	Enforce      bool          // false: count what would be refused, refuse nothing (observe.go)
 	Suspend      time.Duration // hold writers for so long after the gate has shut; 0 = refuse at once
 	Gate         *Gate
 	State        func() policy.FenceState // what .primary and .primary.blocked show
@@ -58,6 +58,7 @@ type FS struct {
 	files  handleTable
 	dbs    databaseTable
 	count  counters
+	would  observed
 	times  [ops]Timing
 	since  time.Time
 	dev    uint64                      // device number of the mount

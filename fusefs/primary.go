@@ -20,9 +20,12 @@ import (
 const noPrimary = "no-primary.invalid"
 
 // virtualText returns the content of .primary or .primary.blocked, and whether
-// the file is there. Both are made of the state at this moment; no operation
-// on either name reaches LiteFS.
+// the file is there. Both are made of the state at this moment; but where nothing is
+// enforced, no operation on either name reaches LiteFS.
 func (f *FS) virtualText(k Kind) ([]byte, bool) {
+	if !f.cfg.Enforce {
+		return f.observedText(k)
+	}
 	st := f.cfg.State()
 	if k == KindBlocked {
 		return blockedText(st), st.Fenced
@@ -68,6 +71,9 @@ func (f *FS) openVirtual(k Kind, flags uint32) error {
 func (f *FS) command(on bool) error {
 	if f.cfg.Blocked == nil {
 		return errForbidden
+	}
+	if on && !f.cfg.Enforce {
+		f.log.Warn("fence.enforce: false: the fence command gives the role away, and no write is refused")
 	}
 	if err := f.cfg.Blocked(on); err != nil {
 		f.log.Error("fence command by .primary.blocked failed", "on", on, "err", err)

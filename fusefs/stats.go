@@ -48,7 +48,8 @@ func byKind(c *[kinds]atomic.Uint64) map[string]uint64 {
 	return m
 }
 
-// Stats returns the counters. Safe for concurrent use.
+// Stats returns the counters. It never waits, whatever LiteFS does. Safe for
+// concurrent use.
 func (f *FS) Stats() Stats {
 	c := &f.count
 	return Stats{

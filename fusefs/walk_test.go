@@ -261,16 +261,3 @@ func TestErrnoAndOpenDeny(t *testing.T) {
 	_, err := unix.Open(r.path("db"), unix.O_RDWR, 0)
 	require.ErrorIs(t, err, unix.EACCES)
 }
-
-func TestObserveModeRefusesNothing(t *testing.T) {
-	r := newRig(t, func(c *Config) { c.Enforce = false })
-	a := startApp(t)
-	openDB(r, a, "c", "WAL")
-	a.must("c", "CREATE TABLE t (x)")
-	r.fence()
-	a.must("c", "INSERT INTO t VALUES (1)")
-	s := r.fs.Stats()
-	require.True(t, s.Observing)
-	require.NotZero(t, s.Refused["wal"], "counted all the same")
-	require.NotZero(t, s.Published)
-}

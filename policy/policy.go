@@ -44,6 +44,7 @@ const (
 	ReasonNotOpen     Reason = "not-open"     // LiteFS is primary, the Open is not committed yet
 	ReasonIneligible  Reason = "out-of-step"  // leader, but not in step with the newest primary
 	ReasonConflict    Reason = "conflict"     // positions exclude each other: for the operator
+	ReasonFailed      Reason = "failed"       // a step against its last split brain has failed
 	ReasonHandoff     Reason = "handoff"      // the role is being handed to another node
 	ReasonShutdown    Reason = "shutdown"     // the daemon is stopping
 	ReasonLeaving     Reason = "leaving"      // the node is to be removed from the cluster
@@ -54,19 +55,22 @@ const (
 
 // Observation is all that a decision rests on, taken at one instant.
 type Observation struct {
-	Node        string // this node's name
-	Started     bool   // false until this node has heard of any term
-	RaftLeader  bool   // this node is raft's leader in Term
-	Leader      string // name of the leader this node follows or is; "" = unknown
-	Term        uint64
-	Role        Role // of the local LiteFS
-	LeaseValid  bool // a majority vouches for this node, by the clock
-	Opened      bool // the Open record of this very grant is committed
-	Ineligible  bool // leader, but not in step with the newest Open
-	Conflict    bool // nodes in step disagree at the same TXID
-	ManualFence bool
-	BlockedFile bool // fenced by way of .primary.blocked
-	Stopping    bool
+	Node       string // this node's name
+	Started    bool   // false until this node has heard of any term
+	RaftLeader bool   // this node is raft's leader in Term
+	Leader     string // name of the leader this node follows or is; "" = unknown
+	Term       uint64
+	Role       Role // of the local LiteFS
+	LeaseValid bool // a majority vouches for this node, by the clock
+	Opened     bool // the Open record of this very grant is committed
+	Ineligible bool // leader, but not in step with the newest Open
+	Conflict   bool // nodes in step disagree at the same TXID
+	// ConflictHeard: the leader that this node follows has found a Conflict.
+	ConflictHeard bool
+	Failed        bool // a step of the last resolution has failed and was not made good
+	ManualFence   bool
+	BlockedFile   bool // fenced by way of .primary.blocked
+	Stopping      bool
 	// Arriving: LiteFS has become primary by a lease of its own, and leadership
 	// is on its way here.
 	Arriving bool
@@ -117,6 +121,8 @@ func Decide(o Observation) Verdict {
 		v.Reason = ReasonStarting
 	case v.Stale:
 		v.Reason = ReasonStale
+	case o.Failed:
+		v.Reason = ReasonFailed
 	case !o.RaftLeader && o.Leader == "":
 		v.Reason = ReasonNoLeader
 	case !o.RaftLeader && o.Leader == o.Node:

@@ -43,6 +43,7 @@ func drawObservation(t *rapid.T) Observation {
 		Role:       rapid.SampledFrom([]Role{RoleUnknown, RolePrimary, RoleReplica}).Draw(t, "role"),
 		LeaseValid: b("lease"), Opened: b("opened"), Ineligible: b("ineligible"), Conflict: b("conflict"),
 		ManualFence: b("manual"), BlockedFile: b("blocked"), Stopping: b("stopping"), Handoff: b("handoff"), Witness: b("witness"),
+		Failed: b("failed"),
 	}
 }
 
@@ -52,7 +53,7 @@ func TestDecideAdmitsInOneCaseOnly(t *testing.T) {
 		o := drawObservation(t)
 		v := Decide(o)
 		want := o.Started && o.RaftLeader && o.Role == RolePrimary && o.LeaseValid && o.Opened &&
-			!o.Conflict && !o.ManualFence && !o.BlockedFile && !o.Stopping && !o.Handoff && !o.Witness
+			!o.Conflict && !o.ManualFence && !o.BlockedFile && !o.Stopping && !o.Handoff && !o.Witness && !o.Failed
 		require.Equal(t, want, v.Admit)
 		require.Equal(t, v.Admit, v.Reason == ReasonNone, "a refusal has a reason, an admission none")
 		require.Equal(t, o.Started && (o.RaftLeader || o.Role == RolePrimary) && !o.LeaseValid && !o.Witness, v.Stale)

@@ -27,6 +27,21 @@ type ConflictResolver interface {
 	// flight. Idempotent. An error means that a write may still be under way;
 	// the gate is shut all the same.
 	FenceWriteAccess(ctx context.Context) error
+	// ApplyResolutionStrategy does what the operator has chosen for a stale
+	// leader (policy.strategy), after the fence and before the office is given
+	// up. It is called again where it has failed. An error leaves the fence shut.
+	ApplyResolutionStrategy(ctx context.Context) error
+}
+
+// Office is what a stale leader gives up: raft's leadership, and the role that
+// its LiteFS has under it.
+type Office interface {
+	// StepDown returns when this node holds neither the key nor, where that
+	// depends on it, the leadership. An error names what it holds still.
+	StepDown(ctx context.Context) error
+	// Follow returns when nothing here keeps LiteFS from following whoever
+	// leads next; whether somebody does is not waited for.
+	Follow(ctx context.Context) error
 }
 
 // HealthReporter says how a node is, and is told by whoever knows better.

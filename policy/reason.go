@@ -25,6 +25,8 @@ func (r Reason) Text() string {
 		return "this node leads, but its data is not in step with the newest primary"
 	case ReasonConflict:
 		return "nodes hold contents that exclude each other"
+	case ReasonFailed:
+		return "a step against this node's last split brain has failed; it is tried again"
 	case ReasonHandoff:
 		return "the role is being handed to another node"
 	case ReasonShutdown:

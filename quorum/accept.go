@@ -4,6 +4,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"path/filepath"
 	"slices"
 	"time"
 
@@ -48,7 +49,43 @@ func (n *Node) AcceptLoss(ctx context.Context, shown *LossPlan) (LossPlan, error
 	if n.byClaim() {
 		return LossPlan{}, errFollows
 	}
-	q := acceptRequest{From: string(n.raftID()), Shown: shown}
+	if shown != nil {
+		if err := n.checkClusterID(ctx); err != nil {
+			return LossPlan{}, err
+		}
+	}
+	p, err := n.askAccept(ctx, acceptRequest{From: string(n.raftID()), Shown: shown})
+	if err == nil && shown == nil && p.NotNeeded == "" && p.Wait == "" {
+		err = n.checkClusterID(ctx)
+	}
+	return p, err
+}
+
+// checkClusterID refuses an acceptance that would leave the cluster without a
+// primary all the same: LiteFS does not ask for the key of a cluster that has
+// another id than it has (store.go, monitorLease). One that has followed a
+// primary, or been it, has the cluster's. It reads its own at its start only.
+func (n *Node) checkClusterID(ctx context.Context) error {
+	want := n.ClusterID()
+	if want == "" || n.cfg.LiteFS == nil {
+		return nil
+	}
+	has, err := n.cfg.LiteFS.ClusterID(ctx)
+	if err != nil {
+		return fmt.Errorf("accept-loss: LiteFS's cluster id: %w", err)
+	}
+	if has == want {
+		return nil
+	}
+	which := "no cluster id"
+	if has != "" {
+		which = "the cluster id " + has
+	}
+	return fmt.Errorf("accept-loss: nothing was accepted: LiteFS on %s has %s and would refuse to be primary of this cluster, whose id is %s; write %s into %s, start LiteFS again, and ask again",
+		n.cfg.Name, which, want, want, filepath.Join(n.cfg.LiteFSDir, "clusterid"))
+}
+
+func (n *Node) askAccept(ctx context.Context, q acceptRequest) (LossPlan, error) {
 	n.mu.Lock()
 	l := n.followed
 	n.mu.Unlock()

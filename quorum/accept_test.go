@@ -118,7 +118,10 @@ func TestRequireSyncedAndAcceptLoss(t *testing.T) {
 			return err == nil && shown.NotNeeded == ""
 		})
 		n.lite.commit("other", 6)
-		_, err = n.AcceptLoss(t.Context(), &shown)
+		eventually(t, "its leader has looked", func() bool {
+			_, err = n.AcceptLoss(t.Context(), &shown)
+			return err == nil || !strings.Contains(err.Error(), "does not lead")
+		})
 		require.ErrorContains(t, err, "have changed")
 	}
 	target := others[0]
@@ -151,13 +154,8 @@ func TestConflictIsForTheOperator(t *testing.T) {
 	others[0].lite.commit("db", 70)
 	others[1].lite.commit("db", 71)
 	c.writerNone(others)
-	eventually(t, "state FAILED", func() bool {
-		for _, n := range others {
-			if n.IsLeading() && n.Status(t.Context()).State == StateFailed {
-				return true
-			}
-		}
-		return false
+	eventually(t, "state FAILED on leader and follower", func() bool {
+		return others[0].Status(t.Context()).State == StateFailed && others[1].Status(t.Context()).State == StateFailed
 	})
 	problem := "no primary: db has contents on " + min(others[0].name, others[1].name) + " and " + max(others[0].name, others[1].name) + " that exclude each other; run `litefence accept-loss` on the node whose data shall win"
 	eventually(t, "leader and follower say what it is", func() bool {
@@ -167,6 +165,9 @@ func TestConflictIsForTheOperator(t *testing.T) {
 	require.Equal(t, []LostDB{{Name: "db", From: others[0].name, Had: policy.Pos{TXID: 2, Checksum: 70}, Have: policy.Pos{TXID: 2, Checksum: 71}}}, plan.Lost)
 	require.Same(t, others[1], c.writer(w.name))
 	require.Empty(t, others[1].Status(t.Context()).Problem)
+	eventually(t, "it is over on both", func() bool {
+		return others[0].Status(t.Context()).State == StateHealthy && others[1].Status(t.Context()).State == StateHealthy
+	})
 }
 
 // The node in step comes back after the acceptance and before the Open: it goes
@@ -199,6 +200,42 @@ func TestWhoIsInStepGoesBeforeTheAccepted(t *testing.T) {
 	later, err := others[0].AcceptLoss(t.Context(), &plan)
 	require.True(t, err != nil || later.NotNeeded != "", "%+v", later)
 	require.Same(t, w, c.writer())
+}
+
+// A LiteFS without the cluster's id refuses to be its primary. The loss is not
+// accepted there; what to do is said.
+func TestAcceptLossWantsTheClusterID(t *testing.T) {
+	c := newCluster(t, 3, func(cfg *Config) { cfg.LiteFSDir = "/var/lib/litefs" })
+	w := c.writer()
+	w.lite.commit("db", 1)
+	c.inStep(w)
+	require.NoError(t, w.SetClusterID(t.Context(), "LFSC1"))
+	eventually(t, "the id is confirmed everywhere", func() bool {
+		return c.nodes["n1"].ClusterID() != "" && c.nodes["n2"].ClusterID() != "" && c.nodes["n3"].ClusterID() != ""
+	})
+	others := c.loneRows(w, 1)
+	wiped := others[0]
+	for _, n := range others {
+		n.lite.copyFrom(newFakeLiteFS())
+		require.NoError(t, n.lite.SetMarker(policy.OpenRef{}))
+	}
+	c.writerNone(others)
+	for id, says := range map[string]string{"": "has no cluster id and", "LFSC2": "has the cluster id LFSC2 and"} {
+		wiped.lite.id.Store(&id)
+		var plan LossPlan
+		eventually(t, "a plan", func() bool {
+			var err error
+			plan, err = wiped.AcceptLoss(t.Context(), nil)
+			return plan.Node != "" && err != nil
+		})
+		_, err := wiped.AcceptLoss(t.Context(), &plan)
+		require.ErrorContains(t, err, says)
+		require.ErrorContains(t, err, "write LFSC1 into /var/lib/litefs/clusterid, start LiteFS again")
+		require.Empty(t, wiped.fsm.state().Accept.Node)
+	}
+	wiped.lite.id.Store(nil)
+	acceptOn(t, wiped)
+	require.Same(t, wiped, c.writer(w.name))
 }
 
 // An acceptance is for one identity of a node: it is read from the log alone.

@@ -32,7 +32,7 @@ func (n *Node) governClaim(ctx context.Context, term uint64) {
 // mayServe spares a grant that could not open.
 func (n *Node) mayServe(term uint64) bool {
 	n.mu.Lock()
-	fenced := n.fence.On
+	fenced := n.fence.On || n.resolve.holds()
 	n.mu.Unlock()
 	return !fenced && !n.closing.Load() && n.lease.valid(term)
 }

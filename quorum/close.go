@@ -16,7 +16,9 @@ func (n *Node) Close(ctx context.Context) error {
 		return nil
 	}
 	n.StepDown(ctx)
+	n.starting.Lock()
 	n.cancel()
+	n.starting.Unlock()
 	var errs []error
 	if n.raft != nil {
 		errs = append(errs, n.raft.Shutdown().Error())

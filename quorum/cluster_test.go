@@ -74,7 +74,10 @@ type fakeLiteFS struct {
 	stopped atomic.Bool
 	stuck   atomic.Bool // as a replica it applies nothing
 	barred  atomic.Bool // no candidate: never asks for the key
+	fed     atomic.Bool // a stream from a primary lasts
+	keeps   atomic.Bool // as a replica it keeps databases that its primary lacks, as LiteFS does
 	before  func()      // called with the key, before it acts on it
+	id      atomic.Pointer[string]
 }
 
 func newFakeLiteFS() *fakeLiteFS {
@@ -90,7 +93,12 @@ func (f *fakeLiteFS) Positions(context.Context) (policy.Positions, bool, error) 
 	return maps.Clone(f.pos), f.primary, nil
 }
 
-func (f *fakeLiteFS) ClusterID(context.Context) (string, error) { return "LFSC1", nil }
+func (f *fakeLiteFS) ClusterID(context.Context) (string, error) {
+	if id := f.id.Load(); id != nil {
+		return *id, nil
+	}
+	return "LFSC1", nil
+}
 
 func (f *fakeLiteFS) Marker() (policy.OpenRef, error) {
 	f.mu.Lock()
@@ -119,6 +127,23 @@ func (f *fakeLiteFS) InHistory(p policy.Positions) bool {
 		}
 	}
 	return true
+}
+
+// drop takes a database out of the directory.
+func (f *fakeLiteFS) drop(db string) {
+	f.mu.Lock()
+	defer f.mu.Unlock()
+	delete(f.pos, db)
+	delete(f.history, db)
+}
+
+func (f *fakeLiteFS) NewestOf(db string, of []policy.Pos) (newest policy.Pos) {
+	for _, pos := range of {
+		if pos.TXID > newest.TXID && f.InHistory(policy.Positions{db: pos}) {
+			newest = pos
+		}
+	}
+	return newest
 }
 
 // at returns the position of one database.
@@ -155,6 +180,11 @@ func (f *fakeLiteFS) copyFrom(o *fakeLiteFS) {
 	o.mu.Unlock()
 	f.mu.Lock()
 	defer f.mu.Unlock()
+	if f.keeps.Load() {
+		for _, db := range surplus(f.pos, pos) {
+			pos[db], hist[db] = f.pos[db], f.history[db]
+		}
+	}
 	f.pos, f.history = pos, hist
 }
 
@@ -204,6 +234,9 @@ func (f *fakeLiteFS) follow(ctx context.Context, host string) {
 	}
 	c.Close()
 	p := f.peers[host]
+	if p == nil {
+		return // one that was removed
+	}
 	p.mu.Lock()
 	from := p.node
 	p.mu.Unlock()
@@ -213,8 +246,12 @@ func (f *fakeLiteFS) follow(ctx context.Context, host string) {
 	if _, err := from.Serving(); err != nil {
 		return
 	}
+	f.fed.Store(true)
+	defer f.fed.Store(false)
 	pos, _, _ := f.Positions(ctx)
-	f.node.Connected(up, pos)
+	if f.node.Connected(up, pos) != nil {
+		return
+	}
 	for up.Err() == nil && ctx.Err() == nil && !f.stopped.Load() {
 		if s, err := from.Serving(); err != nil || s.Err() != nil {
 			return
@@ -309,12 +346,9 @@ func newCluster(t *testing.T, n int, edit func(*Config)) *testCluster {
 		addrs: map[string]string{}, lites: map[string]*fakeLiteFS{}, nodes: map[string]*testNode{},
 		cut: &cutSecure{off: map[string]bool{}},
 	}
-	for i := range n {
+	for i, addr := range freeAddrs(t, n) {
 		name := fmt.Sprintf("n%d", i+1)
-		l, err := net.Listen("tcp", "127.0.0.1:0")
-		require.NoError(t, err)
-		c.addrs[name] = l.Addr().String()
-		l.Close()
+		c.addrs[name] = addr
 		c.lites[name] = newFakeLiteFS()
 	}
 	for name := range c.addrs {

@@ -24,6 +24,9 @@ var errClosing = errors.New("this node is closing")
 // or lapsed for so long that the role is about to be taken away, and ctx's
 // error when ctx ends. Concurrent calls share rounds. Safe for concurrent use.
 func (n *Node) Confirm(ctx context.Context) error {
+	if err := ctx.Err(); err != nil {
+		return err // nobody waits: no round for it
+	}
 	q, err := n.lease.ask()
 	if err != nil {
 		return err

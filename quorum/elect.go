@@ -187,7 +187,7 @@ func (n *Node) ownReport(ctx context.Context) (policy.Report, error) {
 		return r, err
 	}
 	n.mu.Lock()
-	r.Eligible = !n.fence.On && !n.closing.Load() && !n.leaving.Load()
+	r.Eligible = !n.fence.On && !n.asiding && !n.closing.Load() && !n.leaving.Load() && !n.resolve.holds()
 	r.Cold = !n.warm
 	n.mu.Unlock()
 	r.Health = n.health.get().Health

@@ -13,7 +13,6 @@ import (
 type picture struct {
 	verdict policy.Verdict
 	o       policy.Observation
-	state   string
 	health  policy.HealthStatus
 }
 
@@ -24,7 +23,8 @@ func knowsQuorum(o policy.Observation) bool {
 }
 
 // tell makes an event of every difference between two pictures, and counts the
-// losses of the quorum. Called by publish alone.
+// losses of the quorum. Called by publish alone. The state has its own teller
+// (stateMoved): it may pass through more than one between two pictures.
 func (n *Node) tell(was, now picture) {
 	if knowsQuorum(was.o) && !knowsQuorum(now.o) && !now.o.Stopping && !was.o.Handoff {
 		n.quorumLost.Add(1)
@@ -44,9 +44,6 @@ func (n *Node) tell(was, now picture) {
 		n.event(policy.EventLifted, now, "writes pass: a majority vouches for this node")
 	case !v.Admit && (was.verdict.Admit || v.Reason != was.verdict.Reason):
 		n.event(policy.EventFenced, now, "writes are refused: "+v.Reason.Text())
-	}
-	if now.state != was.state && was.state != "" {
-		n.event(policy.EventState, now, fmt.Sprintf("state: %s, was %s", now.state, was.state))
 	}
 	if now.health.Health != was.health.Health && was.health.Health != "" {
 		text := fmt.Sprintf("this node is %s, was %s", now.health.Health, was.health.Health)
@@ -70,22 +67,27 @@ func leaderText(o policy.Observation) string {
 }
 
 func (n *Node) event(kind string, p picture, message string) {
-	if n.cfg.OnEvent == nil {
-		return
+	if n.cfg.OnEvent != nil {
+		n.cfg.OnEvent(n.eventOf(kind, p, message))
 	}
-	n.cfg.OnEvent(policy.Event{
+}
+
+func (n *Node) eventOf(kind string, p picture, message string) policy.Event {
+	state, _ := n.resolve.State()
+	return policy.Event{
 		Time: time.Now(), Kind: kind, Node: n.cfg.Name,
 		Term: p.o.Term, Leader: p.o.Leader, Role: p.o.Role.String(),
-		Reason: p.verdict.Reason, State: p.state, LeaseLeftMS: n.leaseLeft(p.o), Message: message,
-	})
+		Reason: p.verdict.Reason, State: string(state), LeaseLeftMS: n.leaseLeft(p.o), Message: message,
+	}
 }
 
 // eventNow is event for what is no difference between two pictures.
-func (n *Node) eventNow(kind, message string) {
+func (n *Node) eventNow(kind, message string) { n.event(kind, n.pictureNow(), message) }
+
+func (n *Node) pictureNow() picture {
 	n.mu.Lock()
-	p := picture{verdict: n.verdict, o: n.observeLocked(), state: string(n.state)}
-	n.mu.Unlock()
-	n.event(kind, p, message)
+	defer n.mu.Unlock()
+	return picture{verdict: n.verdict, o: n.observeLocked()}
 }
 
 // leaseLeft is what is left of the lease of o's term, in milliseconds.

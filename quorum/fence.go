@@ -91,8 +91,12 @@ func writeSync(path string, b []byte) error {
 
 // SetFence fences this node by hand, or lifts that fence. A leader hands
 // leadership on. It returns when the fence is on disk and the gate is shut and
-// drained; lifting opens nothing by itself.
+// drained; lifting opens nothing by itself. Whoever lifts it takes a failed
+// resolution on himself too.
 func (n *Node) SetFence(on bool, reason string) error {
+	if !on {
+		n.resolve.Forgive()
+	}
 	return n.setFence(manualFence{On: on, Reason: reason})
 }
 
@@ -126,10 +130,21 @@ func (n *Node) setFence(f manualFence) error {
 	}
 	n.poke()
 	n.wake()
-	if err := f.save(n.cfg.DataDir); err != nil {
+	if err := n.saveFence(); err != nil {
 		return fmt.Errorf("the fence holds until a restart, but could not be saved: %w", err)
 	}
 	return drained
+}
+
+// saveFence writes the fence as it is now: of two that come at once, what is on
+// disk at the end is what holds.
+func (n *Node) saveFence() error {
+	n.saving.Lock()
+	defer n.saving.Unlock()
+	n.mu.Lock()
+	f := n.fence
+	n.mu.Unlock()
+	return f.save(n.cfg.DataDir)
 }
 
 // liftCommand takes the file's fence back once this node follows a primary of a
@@ -144,7 +159,7 @@ func (n *Node) liftCommand(term uint64) {
 	if !lift {
 		return
 	}
-	if err := (manualFence{}).save(n.cfg.DataDir); err != nil {
+	if err := n.saveFence(); err != nil {
 		n.log.Error("fence of .primary.blocked not cleared on disk", "err", err)
 	}
 	n.poke()

@@ -55,7 +55,7 @@ func (n *Node) lookUpLeader() {
 	same := n.followed.id == id && n.followed.term == term
 	n.mu.Unlock()
 	if !same {
-		n.setLeader(leadership{id: id, addr: string(addr), term: term})
+		n.setLeader(leadership{id: id, addr: n.addressOf(id, string(addr)), term: term})
 	}
 	if id != "" && id != n.raftID() {
 		if st := n.fsm.state(); st.Open.Term == term && st.Newest.Kind == KindOpen {
@@ -63,6 +63,16 @@ func (n *Node) lookUpLeader() {
 		}
 	}
 	n.poke()
+}
+
+// addressOf returns the address of a node as the configuration has it. Raft says
+// of a leader the number that it has resolved its own address to, by which nobody
+// could tell whose certificate to expect where peers are configured by hostname.
+func (n *Node) addressOf(id raft.ServerID, raftSays string) string {
+	if addr, ok := n.addresses()[nodeName(id)]; ok {
+		return addr
+	}
+	return raftSays
 }
 
 // setLeader ends the old leadership's context, which cuts every stream that
@@ -179,66 +189,96 @@ func (n *Node) endUpstream() {
 // the opener's history.
 const markTick = 200 * time.Millisecond
 
+// following is one stream from a primary.
+type following struct {
+	leadership
+	ref    policy.OpenRef
+	asides uint64 // Node.asides when it began
+}
+
 // Connected is told the positions with which the local LiteFS connects to the
 // primary, before the first frame passes. Where they lie in the opener's
 // history this node is in step from here on; otherwise it is asked again while
-// the stream lasts.
-func (n *Node) Connected(ctx context.Context, pos policy.Positions) {
+// the stream lasts. An error says that nothing must pass: what LiteFS would
+// discard is not set aside yet.
+func (n *Node) Connected(ctx context.Context, pos policy.Positions) error {
 	l, st, ok := n.primary()
 	if !ok || n.cfg.LiteFS == nil {
-		return
+		return nil
 	}
+	n.mu.Lock()
+	f := following{l, st.ref(), n.asides}
+	n.mu.Unlock()
 	first, cancel := context.WithTimeout(ctx, n.cfg.Lease)
 	defer cancel()
-	if n.mark(first, l, st.ref(), pos) {
-		return
+	if n.mark(first, f, pos) {
+		n.releaseHeld()
+		return nil
 	}
-	n.goes(func() { n.markLater(ctx, l, st.ref()) })
+	if err := n.keepRolledBack(ctx, f, st, pos); err != nil {
+		return err
+	}
+	n.goes(func() { n.markLater(ctx, f) })
+	return nil
 }
 
-func (n *Node) markLater(ctx context.Context, l leadership, ref policy.OpenRef) {
+func (n *Node) markLater(ctx context.Context, f following) {
 	tick := time.NewTicker(markTick)
 	defer tick.Stop()
+	var extra surplusWatch
 	for {
 		select {
 		case <-ctx.Done():
 			return
-		case <-l.ctx.Done():
+		case <-f.ctx.Done():
 			return
 		case <-tick.C:
 		}
 		pos, primary, err := n.cfg.LiteFS.Positions(ctx)
-		if err == nil && !primary && n.mark(ctx, l, ref, pos) {
+		if err != nil || primary {
+			continue
+		}
+		if n.mark(ctx, f, pos) {
 			return
 		}
+		n.heedSurplus(ctx, f, pos, &extra)
 	}
 }
 
 // mark writes the marker if the opener says that pos lies in its history, and
 // the stream still hangs on the same leadership afterwards.
-func (n *Node) mark(ctx context.Context, l leadership, ref policy.OpenRef, pos policy.Positions) bool {
-	if cur, err := n.cfg.LiteFS.Marker(); err == nil && cur == ref {
+func (n *Node) mark(ctx context.Context, f following, pos policy.Positions) bool {
+	if cur, err := n.cfg.LiteFS.Marker(); err == nil && cur == f.ref {
+		n.setOutOfStep("")
 		return true
 	}
-	ok, err := n.peers.inHistory(ctx, l.addr, historyRequest{Open: ref, Positions: pos})
-	if err != nil || !ok || ctx.Err() != nil || l.ctx.Err() != nil {
+	if n.movedSince(f.asides) {
+		return false // the next stream may
+	}
+	ok, err := n.peers.inHistory(ctx, f.addr, historyRequest{Open: f.ref, Positions: pos})
+	if err != nil || !ok || ctx.Err() != nil || f.ctx.Err() != nil {
 		return false
 	}
-	if err := n.setMarker(ref); err != nil {
+	if err := n.setMarker(f.ref, f.asides); err != nil {
 		n.log.Error("in-step marker not written", "err", err)
 		return false
 	}
-	n.log.Info("in step with the primary", "open", ref.Index, "primary", nodeName(l.id), "term", l.term)
+	n.setOutOfStep("")
+	n.log.Info("in step with the primary", "open", f.ref.Index, "primary", nodeName(f.id), "term", f.term)
 	return true
 }
 
 // setMarker marks the local data as following the newest Open. A late call for
-// an older one must not replace a newer marker.
-func (n *Node) setMarker(ref policy.OpenRef) error {
+// an older one must not replace a newer marker, nor may one that rests on what
+// was there before databases were set aside.
+func (n *Node) setMarker(ref policy.OpenRef, asides uint64) error {
 	n.markMu.Lock()
 	defer n.markMu.Unlock()
-	if n.fsm.state().ref() != ref {
+	switch {
+	case n.fsm.state().ref() != ref:
 		return errors.New("a newer open is committed")
+	case n.movedSince(asides):
+		return errors.New("databases were set aside meanwhile")
 	}
 	return n.cfg.LiteFS.SetMarker(ref)
 }

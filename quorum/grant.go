@@ -94,7 +94,7 @@ func (n *Node) Acquire(ctx context.Context, hostname string) (uint64, bool) {
 	n.mu.Lock()
 	defer n.mu.Unlock()
 	g := n.grant
-	if g == nil || g.isTaken || g.ending || n.closing.Load() || !n.lease.valid(g.term) {
+	if g == nil || g.isTaken || g.ending || n.asiding || n.closing.Load() || !n.lease.valid(g.term) {
 		return 0, false
 	}
 	g.isTaken, g.hostname, g.renewed = true, hostname, n.clock.Boot()

@@ -182,6 +182,8 @@ func (n *Node) unfit(s raft.Server, st PeerState) error {
 		err = fmt.Errorf("%s is a witness: it has no LiteFS", st.Name)
 	case st.Reason == policy.ReasonManual || st.Reason == policy.ReasonCommand:
 		err = fmt.Errorf("%s is fenced (%s); lift it with `litefence unfence` there", st.Name, st.Reason)
+	case st.Reason == policy.ReasonFailed:
+		err = fmt.Errorf("%s has not resolved its last split brain; see `litefence status` there", st.Name)
 	case st.Health.Health == policy.Unhealthy:
 		err = fmt.Errorf("%s is unhealthy (%s)", st.Name, st.Health.Reason)
 	case st.Reason == policy.ReasonShutdown:

@@ -3,6 +3,7 @@ package quorum
 import (
 	"context"
 	"errors"
+	"regexp"
 	"sync/atomic"
 	"testing"
 	"time"
@@ -244,7 +245,8 @@ func TestLagDegradesAndVotes(t *testing.T) {
 		return w.knows(func(s PeerState) bool { return s.Health.Health == policy.Degraded })
 	})
 	lagging := c.others(w)[0]
-	require.Regexp(t, `^lag: behind `+w.name+` for .*; policy.health.max-lag is 300ms$`, lagging.HealthStatus().Reason)
+	said := regexp.MustCompile(`^lag: behind ` + w.name + ` for .*; policy.health.max-lag is 300ms$`)
+	eventually(t, "it says by what", func() bool { return said.MatchString(lagging.HealthStatus().Reason) })
 	require.Equal(t, policy.Healthy, w.HealthStatus().Health)
 	require.True(t, w.vouches(w.raft.CurrentTerm(), lagging.raftID()))
 	require.True(t, w.gate.admits())

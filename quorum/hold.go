@@ -73,6 +73,9 @@ func (n *Node) open(ctx context.Context, g *grant) error {
 	if err := n.waitOut(ctx, g, waitFor(st.Newest, string(n.raftID()), n.cfg.ClockDrift)); err != nil {
 		return err
 	}
+	n.mu.Lock()
+	asides := n.asides // none begins while there is a grant
+	n.mu.Unlock()
 	pos, err := n.primaryPositions(ctx, g)
 	if err != nil {
 		return err
@@ -91,7 +94,7 @@ func (n *Node) open(ctx context.Context, g *grant) error {
 	n.noteLost(st, r, index)
 	// The marker stands before the first write passes: data written under this
 	// Open is in step with it whatever happens next.
-	if err := n.setMarker(policy.OpenRef{Index: index, ID: r.ID}); err != nil {
+	if err := n.setMarker(policy.OpenRef{Index: index, ID: r.ID}, asides); err != nil {
 		return fmt.Errorf("in-step marker: %w", err)
 	}
 	if pos.Sum() == 0 {
@@ -119,7 +122,7 @@ func (n *Node) openGate(g *grant, index uint64) error {
 	n.mu.Lock()
 	defer n.mu.Unlock()
 	g.opened, g.index = true, index
-	if g.ending || g.hasLeft || n.fence.On || n.handing.of(g) || n.closing.Load() {
+	if g.ending || g.hasLeft || n.fence.On || n.handing.of(g) || n.closing.Load() || n.resolve.holds() {
 		return errors.New("fenced meanwhile")
 	}
 	if err := n.lease.open(g.term, index); err != nil {
@@ -196,7 +199,7 @@ func (n *Node) endReason(ctx context.Context, g *grant) policy.Reason {
 		return policy.ReasonLeaving
 	case g.hasLeft:
 		return policy.ReasonNoRole
-	case !ok || now > until+int64(lapseGrace):
+	case n.resolve.holds(), !ok || now > until+int64(lapseGrace):
 		return policy.ReasonStale
 	case g.isTaken && now > g.renewed+int64(n.cfg.RenewWithin()):
 		return policy.ReasonLowerAbsent
@@ -224,7 +227,7 @@ func (n *Node) heirLocked() bool {
 // It is the same Open: no Close has been appended.
 func (n *Node) reopen(g *grant) {
 	n.mu.Lock()
-	shut := g.opened && !g.ending && !n.fence.On && !n.handing.of(g) && !n.closing.Load()
+	shut := g.opened && !g.ending && !n.fence.On && !n.handing.of(g) && !n.closing.Load() && !n.resolve.holds()
 	n.mu.Unlock()
 	if !shut || n.lease.isOpen() {
 		return

@@ -1,10 +1,8 @@
 package quorum
 
 import (
-	"bytes"
 	"log/slog"
 	"strings"
-	"sync"
 	"testing"
 	"time"
 
@@ -13,30 +11,12 @@ import (
 	"github.com/litefence/litefence/policy"
 )
 
-// logText collects what is logged, one entry for each line.
-type logText struct {
-	mu   sync.Mutex
-	last bytes.Buffer
-}
-
-func (l *logText) Write(p []byte) (int, error) {
-	l.mu.Lock()
-	defer l.mu.Unlock()
-	return l.last.Write(p)
-}
-
-func (l *logText) lines() []string {
-	l.mu.Lock()
-	defer l.mu.Unlock()
-	return strings.Split(strings.TrimRight(l.last.String(), "\n"), "\n")
-}
-
 // A follower is cut off for 5 s, some hundred heartbeats and a dozen elections:
 // each node logs its changes, and nothing again and again.
 func TestNothingIsRepeated(t *testing.T) {
-	logs := map[string]*logText{}
+	logs := map[string]*logLines{}
 	c := newCluster(t, 3, func(cfg *Config) {
-		logs[cfg.Name] = &logText{}
+		logs[cfg.Name] = &logLines{}
 		cfg.Log = slog.New(slog.NewTextHandler(logs[cfg.Name], nil))
 	})
 	w := c.writer()
@@ -44,9 +24,9 @@ func TestNothingIsRepeated(t *testing.T) {
 	off := c.others(w)[0]
 	before := map[string]int{}
 	for name, l := range logs {
-		before[name] = len(l.lines())
+		before[name] = len(l.all())
 	}
-	since := func(name string) []string { return logs[name].lines()[before[name]:] }
+	since := func(name string) []string { return logs[name].all()[before[name]:] }
 	has := func(name, text string) func() bool {
 		return func() bool { return strings.Contains(strings.Join(since(name), "\n"), text) }
 	}
@@ -67,7 +47,7 @@ func TestNothingIsRepeated(t *testing.T) {
 // Of raft's lines the first about a peer passes, the others are for debugging;
 // ports, times and counts make no other line of one.
 func TestRaftRepeatsAreForDebugging(t *testing.T) {
-	var l logText
+	var l logLines
 	b := bridge(slog.New(slog.NewTextHandler(&l, nil)), "raft")
 	for i := range 100 {
 		b.Error("failed to heartbeat to", "peer", "a", "backoff time", i, "error", i)
@@ -75,7 +55,7 @@ func TestRaftRepeatsAreForDebugging(t *testing.T) {
 		b.With("x", i).Warn("Election timeout reached, restarting election")
 		b.Info("entering follower state", "follower", i)
 	}
-	require.Len(t, l.lines(), 3)
+	require.Len(t, l.all(), 3)
 	for i := range 3 * maxSaid {
 		b.Warn("failed to contact", "server-id", i)
 	}

@@ -26,7 +26,7 @@ type LostDB struct {
 // are known to be lost. It is written once and never changed.
 type Lost struct {
 	ID        string    `json:"id"`
-	Kind      string    `json:"kind"` // known-lost
+	Kind      string    `json:"kind"` // known-lost, set-aside, rolled-back
 	Time      time.Time `json:"time"`
 	Node      string    `json:"node"`    // that wrote this down
 	Primary   string    `json:"primary"` // that goes on without them
@@ -34,6 +34,19 @@ type Lost struct {
 	Why       string    `json:"why"`
 	Databases []LostDB  `json:"databases"`
 	Path      string    `json:"path,omitempty"` // where the data lies, if it was set aside
+}
+
+const (
+	kindKnownLost = "known-lost"
+	kindSetAside  = "set-aside"
+	// KindRolledBack: single transactions, as LTX files with a manifest in Path.
+	KindRolledBack = "rolled-back"
+)
+
+// stamp gives the entry its time and, from that and an Open's random id, its ID.
+func (e *Lost) stamp(open string) {
+	e.Time = time.Now().UTC()
+	e.ID = e.Time.Format("20060102T150405.000Z") + "-" + open[:min(8, len(open))]
 }
 
 const lostDir = "lost" // under quorum.data-dir
@@ -105,12 +118,12 @@ func (n *Node) noteLost(was state, open Record, index uint64) {
 	if len(lost) == 0 {
 		return
 	}
-	now := time.Now().UTC()
 	e := Lost{
-		ID: now.Format("20060102T150405.000Z") + "-" + open.ID[:8], Kind: "known-lost", Time: now,
+		Kind: kindKnownLost,
 		Node: n.cfg.Name, Primary: n.cfg.Name, Open: index, Databases: lost,
 		Why: "known of the last primary or of a node in step, and not on the new primary: LiteFS replicates after the commit",
 	}
+	e.stamp(open.ID)
 	if was.Accept.Node == n.cfg.Name {
 		e.Why = "an operator accepted their loss (accept-loss)"
 	}

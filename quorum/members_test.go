@@ -301,3 +301,22 @@ func TestNodeThatDoesNotCatchUpGetsNoVote(t *testing.T) {
 	ids, _ := w.voters()
 	require.Len(t, ids, 1)
 }
+
+// What a peer said before it refused this node still counts: a member that was
+// removed gets no other answer.
+func TestRemovalIsRemembered(t *testing.T) {
+	c := newCluster(t, 3, nil)
+	w := c.writer()
+	other := c.others(w)[0]
+	require.False(t, w.removed())
+	eventually(t, "it takes itself for removed", func() bool {
+		w.mu.Lock()
+		rec := w.peerStates[other.name]
+		rec.err = errors.New("refused")
+		rec.state.Cluster, rec.state.Voters = w.clusterID(), w.fsm.state().Voters+1
+		rec.state.Members = []string{string(other.raftID())}
+		w.peerStates[other.name] = rec
+		w.mu.Unlock()
+		return w.removed()
+	})
+}

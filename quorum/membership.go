@@ -88,8 +88,9 @@ func (n *Node) removed() bool {
 	n.mu.Lock()
 	defer n.mu.Unlock()
 	for _, rec := range n.peerStates {
+		// Also what was heard before the peer refused a node that is no member.
 		s := rec.state
-		if rec.err == nil && s.Cluster == n.clusterID() && s.Voters > own {
+		if s.Cluster == n.clusterID() && s.Voters > own {
 			own, in = s.Voters, slices.Contains(s.Members, string(n.raftID()))
 		}
 	}

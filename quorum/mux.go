@@ -71,7 +71,7 @@ type mux struct {
 	cluster atomic.Pointer[string] // id of this node's cluster; nil = none yet
 
 	mu    sync.Mutex
-	conns map[net.Conn]struct{} // accepted and not closed yet
+	conns map[*trackedConn]struct{} // accepted or dialled, and not closed yet
 }
 
 func listen(addr string, advertise net.Addr, secure Secure, who directory, log *slog.Logger) (*mux, error) {
@@ -82,13 +82,14 @@ func listen(addr string, advertise net.Addr, secure Secure, who directory, log *
 	m := &mux{
 		ln: ln, addr: advertise, secure: secure, who: who, log: log, refused: refusals{log: log},
 		raft: make(chan net.Conn), http: make(chan net.Conn),
-		stop: make(chan struct{}), conns: map[net.Conn]struct{}{},
+		stop: make(chan struct{}),
 	}
 	if t, ok := secure.(interface{ Admit(func([]string) error) }); ok {
 		t.Admit(m.admit)
 	}
-	m.wg.Add(1)
+	m.wg.Add(2)
 	go m.accept()
+	go m.closeRefused()
 	return m, nil
 }
 
@@ -109,21 +110,6 @@ func (m *mux) accept() {
 	}
 }
 
-// trackedConn leaves the mux's books when it is closed. Raft's transport does
-// not close what it has accepted, so the mux does at its end.
-type trackedConn struct {
-	net.Conn
-	m *mux
-}
-
-func (m *mux) track(c net.Conn) net.Conn {
-	t := &trackedConn{c, m}
-	m.mu.Lock()
-	m.conns[t] = struct{}{}
-	m.mu.Unlock()
-	return t
-}
-
 // CloseWrite is TCP's.
 func (t *trackedConn) CloseWrite() error {
 	if h, ok := t.Conn.(interface{ CloseWrite() error }); ok {
@@ -140,7 +126,7 @@ func (t *trackedConn) Close() error {
 }
 
 // sort reads the first byte and passes the connection on.
-func (m *mux) sort(raw net.Conn) {
+func (m *mux) sort(raw *trackedConn) {
 	c, proto, err := m.preamble(raw)
 	if err != nil {
 		if !errors.Is(err, errNotAdmitted) { // members try an empty node all the time
@@ -151,6 +137,7 @@ func (m *mux) sort(raw net.Conn) {
 		hangUp(raw)
 		return
 	}
+	raw.lookAgain(c)
 	m.refused.settled(provenNames(c))
 	to := m.http
 	if proto == protoRaft {
@@ -226,10 +213,11 @@ func (m *mux) dial(ctx context.Context, addr string, proto byte) (net.Conn, erro
 	ctx, cancel := context.WithTimeout(ctx, dialTimeout)
 	defer cancel()
 	var d net.Dialer
-	raw, err := d.DialContext(ctx, "tcp", addr)
+	tcp, err := d.DialContext(ctx, "tcp", addr)
 	if err != nil {
 		return nil, err
 	}
+	raw := m.track(tcp)
 	if dl, ok := ctx.Deadline(); ok {
 		_ = raw.SetDeadline(dl)
 	}
@@ -241,6 +229,7 @@ func (m *mux) dial(ctx context.Context, addr string, proto byte) (net.Conn, erro
 		raw.Close()
 		return nil, err
 	}
+	raw.lookAgain(c)
 	_ = raw.SetDeadline(time.Time{})
 	return peerConn{c, provenNames(c)}, nil
 }

@@ -31,6 +31,9 @@ type LocalLiteFS interface {
 	// InHistory reports whether every position given occurs in this LiteFS's
 	// retained transactions.
 	InHistory(policy.Positions) bool
+	// NewestOf returns which of the positions of db occurs in this LiteFS's
+	// retained transactions, the newest of several; the zero Pos for none.
+	NewestOf(db string, of []policy.Pos) policy.Pos
 }
 
 // Config is what a Node needs. All fields but those marked optional are
@@ -50,6 +53,8 @@ type Config struct {
 
 	Secure Secure
 	LiteFS LocalLiteFS // nil: a witness, a voter without data, gate and fence
+	// LiteFSDir is LiteFS's data directory, for what an operator is told.
+	LiteFSDir string
 	// Roles, where set, says that LiteFS elects by a lease of its own, static or
 	// Consul's: leadership follows its primary, and it is asked for nothing.
 	Roles RoleSource
@@ -65,6 +70,16 @@ type Config struct {
 	// OnChange is called, from one goroutine, after every change of the fence.
 	// Optional.
 	OnChange func(policy.FenceState)
+	// Strategy is what the operator has chosen for a split brain, beside the
+	// fence: called after it, with the event. It bounds itself in time, and is
+	// called again where it has failed. Optional.
+	Strategy func(context.Context, policy.Event) error
+	// Rollback, where set, sets aside what LiteFS is about to discard, before it
+	// follows.
+	Rollback Keeper
+	// RecoverManual keeps this node fenced after a split brain, across restarts,
+	// until SetFence lifts that.
+	RecoverManual bool
 	// OnEvent is told of every change of this node's state; it gives the event its
 	// ID. It may be called from several goroutines and must not block. Optional.
 	OnEvent func(policy.Event)
@@ -74,9 +89,14 @@ type Config struct {
 	// RenewWithin says how long LiteFS may stay silent as primary: twice its
 	// ttl. Optional: one second.
 	RenewWithin func() time.Duration
-	Version     string
-	Log         *slog.Logger
-	Clock       Clock // optional: the system's
+	// SetAside stops LiteFS, asks sure, and where that returns nil moves the
+	// databases of e out of LiteFS's reach and writes e down; LiteFS runs again
+	// when it returns. Optional: where LiteFS is started by somebody else such
+	// databases are reported only.
+	SetAside func(ctx context.Context, e Lost, sure func(context.Context) error) error
+	Version  string
+	Log      *slog.Logger
+	Clock    Clock // optional: the system's
 
 	// Probes are asked every ProbeEvery; this node's health rests on them. A
 	// replica that is behind its primary for longer than MaxLag is degraded; 0 =
@@ -112,6 +132,7 @@ type Node struct {
 	ctx      context.Context
 	cancel   context.CancelFunc
 	wg       sync.WaitGroup
+	starting sync.Mutex    // orders wg's Add and the end of ctx
 	notify   chan bool     // raft: leadership gained or lost
 	changed  chan struct{} // something that verdict may depend on has changed
 	fatal    chan error
@@ -135,6 +156,7 @@ type Node struct {
 	conflict   string
 	skip       map[string]skipped
 	fence      manualFence
+	resolve    resolving
 	verdict    policy.Verdict
 	told       policy.FenceState
 	pictured   picture       // of the last evaluation; publish's alone
@@ -147,7 +169,6 @@ type Node struct {
 	// lastReports are what lastResult rests on.
 	lastReports []policy.Report
 	since       time.Time
-	state       State
 	heard       map[raft.ServerID]int64
 	rtts        map[raft.ServerID]time.Duration
 	peerStates  map[string]peerRecord
@@ -158,6 +179,16 @@ type Node struct {
 
 	membership string     // what its operator should know of this node's part; "" = nothing
 	changing   sync.Mutex // one change of the members at a time
+
+	asiding    bool      // LiteFS is, or is about to be, stopped to set databases aside
+	asides     uint64    // how often that has begun
+	asideNext  time.Time // no other attempt before; asideRetry after the last
+	asideRetry time.Duration
+	outOfStep  string // what keeps this follower out of step, and the mend; "" = nothing is known
+
+	saving    sync.Mutex     // orders the writers of the fence on disk
+	keepAsked policy.OpenRef // whose opener is asked what it has in common
+	keepSince time.Time
 
 	markMu    sync.Mutex // orders the writers of the in-step marker
 	recording sync.Mutex // one record at a time
@@ -189,7 +220,7 @@ func Open(cfg Config) (*Node, error) {
 		notify: make(chan bool, 16), changed: make(chan struct{}, 1), fatal: make(chan error, 1),
 		looped: make(chan struct{}), skip: map[string]skipped{}, handedIn: map[string]uint64{},
 		heard: map[raft.ServerID]int64{}, rtts: map[raft.ServerID]time.Duration{},
-		peerStates: map[string]peerRecord{}, state: StateHealthy, since: time.Now(),
+		peerStates: map[string]peerRecord{}, since: time.Now(),
 		wakeLead: make(chan struct{}, 1), wantRound: make(chan struct{}, 1), born: time.Now(),
 	}
 	n.ctx, n.cancel = context.WithCancel(context.Background())
@@ -201,6 +232,7 @@ func Open(cfg Config) (*Node, error) {
 		n.poke()
 		n.wake()
 	})
+	n.newCoordinator()
 	var err error
 	if n.store, err = openStore(cfg.DataDir, cfg.Name, n.log); err != nil {
 		return nil, err
@@ -291,9 +323,16 @@ func (n *Node) raftConfig() *raft.Config {
 	return c
 }
 
+// goes runs f; Close waits for it. What a caller from outside begins after that
+// finds n.ctx at its end.
 func (n *Node) goes(f func()) {
-	n.wg.Add(1)
-	go func() { defer n.wg.Done(); f() }()
+	n.starting.Lock()
+	defer n.starting.Unlock()
+	if n.ctx.Err() != nil {
+		go f()
+		return
+	}
+	n.wg.Go(f)
 }
 
 func (n *Node) raftID() raft.ServerID { return n.store.id.raftID() }

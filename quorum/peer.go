@@ -36,6 +36,7 @@ type PeerState struct {
 	Heartbeat time.Duration     `json:"heartbeat"`
 	Lease     time.Duration     `json:"lease"`
 	Version   string            `json:"version"`
+	Time      time.Time         `json:"time"` // its wall clock, which nothing rests on
 	Term      uint64            `json:"term"`
 	Leader    string            `json:"leader"`
 	Fenced    bool              `json:"fenced"`
@@ -46,11 +47,12 @@ type PeerState struct {
 	Mode      string            `json:"mode"`            // serve, follow
 	Claim     *policy.Claim     `json:"claim,omitempty"` // follow: the local LiteFS is primary
 	Protocol  int               `json:"protocol"`
-	Cluster   string            `json:"cluster"`           // "" = it belongs to none yet
-	Witness   bool              `json:"witness"`           // a voter without a LiteFS
-	Voters    uint64            `json:"voters"`            // index of its newest committed configuration
-	Applied   uint64            `json:"applied"`           // of raft's log
-	Problem   string            `json:"problem,omitempty"` // of a leader that finds no primary
+	Cluster   string            `json:"cluster"`            // "" = it belongs to none yet
+	Witness   bool              `json:"witness"`            // a voter without a LiteFS
+	Voters    uint64            `json:"voters"`             // index of its newest committed configuration
+	Applied   uint64            `json:"applied"`            // of raft's log
+	Problem   string            `json:"problem,omitempty"`  // of a leader that finds no primary
+	Conflict  bool              `json:"conflict,omitempty"` // the problem is contents that exclude each other
 	// Hears is, by name of every other node, how long its newest answer to this
 	// node's question took, in milliseconds; null where it did not answer.
 	Hears map[string]*float64 `json:"hears,omitempty"`
@@ -77,6 +79,8 @@ func (n *Node) serveHTTP() {
 	m.HandleFunc("POST /peer/report", handle(n.serveReport))
 	m.HandleFunc("POST /peer/accept", handle(n.serveAccept))
 	m.HandleFunc("POST /peer/history", handle(n.serveHistory))
+	m.HandleFunc("POST /peer/common", handle(n.serveCommon))
+	m.HandleFunc("POST /peer/databases", handle(n.serveDatabases))
 	m.HandleFunc("POST /peer/handoff", handle(n.serveHandoff))
 	m.HandleFunc("POST /peer/members", handle(n.serveMembers))
 	if n.relay != nil {
@@ -148,25 +152,22 @@ func (n *Node) serveReport(ctx context.Context, q reportRequest) (policy.Report,
 // serveHistory tells a replica whether its positions lie in this primary's
 // history, under the very Open that it names.
 func (n *Node) serveHistory(ctx context.Context, q historyRequest) (bool, error) {
-	if _, err := n.Serving(); err != nil {
+	now, err := n.positionsUnder(ctx, q.Open)
+	if err != nil {
 		return false, err
 	}
-	st := n.fsm.state()
-	if st.ref() != q.Open || st.Open.RaftID != string(n.raftID()) || n.cfg.LiteFS == nil {
-		return false, errNoPrimary
+	if len(surplus(q.Positions, now)) > 0 {
+		return false, nil // whatever lies about in this LiteFS's directory
 	}
-	now, primary, err := n.cfg.LiteFS.Positions(ctx)
-	if err != nil || !primary {
-		return false, errNoPrimary
-	}
+	opened := n.fsm.state().Open.Positions
 	rest := policy.Positions{}
 	for db, pos := range q.Positions {
-		if pos.TXID != 0 && now[db] != pos && st.Open.Positions[db] != pos {
+		if pos.TXID != 0 && now[db] != pos && opened[db] != pos {
 			rest[db] = pos
 		}
 	}
 	ok := len(rest) == 0 || n.cfg.LiteFS.InHistory(rest)
-	if _, err := n.Serving(); err != nil {
+	if err := n.servesUnder(q.Open); err != nil {
 		return false, err
 	}
 	return ok, nil
@@ -202,6 +203,10 @@ func (p *peerClient) acceptLoss(ctx context.Context, addr string, q acceptReques
 
 func (p *peerClient) inHistory(ctx context.Context, addr string, q historyRequest) (ok bool, err error) {
 	return ok, p.do(ctx, http.MethodPost, addr, "/peer/history", q, &ok)
+}
+
+func (p *peerClient) databases(ctx context.Context, addr string, q databasesRequest) (a databasesAnswer, err error) {
+	return a, p.do(ctx, http.MethodPost, addr, "/peer/databases", q, &a)
 }
 
 // whyNoAnswer leaves out of a client's error what says nothing to an operator.

@@ -31,13 +31,21 @@ func (n *Node) problemLocked() string {
 		return "no writes: " + n.conflict + " is not that of the peers; make them equal on all nodes"
 	case n.reigning != 0 && (n.ineligible || n.conflict != ""):
 		return problemOf(n.lastResult)
-	case n.reigning != 0 || n.followed.id == "":
+	case n.reigning != 0:
 		return ""
 	}
-	leader := nodeName(n.followed.id)
-	rec := n.peerStates[leader]
-	if rec.err != nil || rec.state.Problem == "" || rec.state.Term != n.followed.term || time.Since(rec.at) > 2*peerTimeout {
-		return ""
+	return n.leaderSaysLocked().Problem
+}
+
+// leaderSaysLocked is what this node's leader last said of itself; nothing where
+// this node leads, and where it is too long ago or of another term.
+func (n *Node) leaderSaysLocked() PeerState {
+	if n.reigning != 0 || n.followed.id == "" {
+		return PeerState{}
 	}
-	return rec.state.Problem
+	rec := n.peerStates[nodeName(n.followed.id)]
+	if rec.err != nil || rec.state.Term != n.followed.term || time.Since(rec.at) > 2*peerTimeout {
+		return PeerState{}
+	}
+	return rec.state
 }

@@ -19,8 +19,9 @@ func TestSameData(t *testing.T) {
 		want   string
 	}{
 		{open, at(5, 5), ""},
-		{open, at(6, 6), ""},
-		{open, policy.Positions{"db": {TXID: 5, Checksum: 5}, "new": {TXID: 1}}, ""},
+		{open, policy.Positions{"db": {TXID: 5, Checksum: 5}, "empty": {Checksum: 1}}, ""},
+		{open, at(6, 6), "db stood at 0000000000000005/0000000000000005 then and stands at 0000000000000006/"},
+		{open, policy.Positions{"db": {TXID: 5, Checksum: 5}, "new": {TXID: 1}}, "new stood at 0000000000000000/"},
 		{open, at(4, 4), "db stood at 0000000000000005/0000000000000005 then and stands at 0000000000000004/"},
 		{open, at(5, 6), "db stood at"},
 		{open, nil, "db stood at"},
@@ -78,4 +79,32 @@ func TestDataSwappedBeforeTheOpen(t *testing.T) {
 			})
 		})
 	}
+}
+
+// What was accepted is what was shown: a transaction more, after the choice and
+// before the Open, and there is another choice, which comes to nobody.
+func TestDataMovedOnBeforeTheOpen(t *testing.T) {
+	c := newCluster(t, 3, nil)
+	w := c.writer()
+	w.lite.commit("db", 1)
+	c.inStep(w)
+	others := c.loneRows(w, 1)
+	var moved atomic.Int32
+	for _, n := range others {
+		n.lite.copyFrom(newFakeLiteFS())
+		require.NoError(t, n.lite.SetMarker(policy.OpenRef{}))
+		n.lite.mu.Lock()
+		n.lite.before = func() {
+			moved.Add(1)
+			n.lite.commit("db", 50)
+		}
+		n.lite.mu.Unlock()
+	}
+	c.writerNone(others)
+	acceptOn(t, others[0])
+	eventually(t, "its LiteFS gets the key", func() bool { return moved.Load() > 0 })
+	c.writerNone(others)
+	c.cut.set(w.name, false)
+	require.Same(t, w, c.writer())
+	require.Equal(t, int32(1), moved.Load())
 }

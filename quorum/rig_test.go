@@ -158,11 +158,9 @@ func (s *rigStream) Dial(addr raft.ServerAddress, timeout time.Duration) (net.Co
 func newRig(t *testing.T, noWait bool, heartbeats map[string]time.Duration) *rig {
 	r := &rig{t: t, D: 1200 * time.Millisecond, noWait: noWait, links: &links{cut: map[[2]string]bool{}}, nodes: map[string]*rigNode{}}
 	var conf raft.Configuration
+	addrs := freeAddrs(t, len(heartbeats))
 	for name, h := range heartbeats {
-		l, err := net.Listen("tcp", "127.0.0.1:0")
-		require.NoError(t, err)
-		n := &rigNode{rig: r, name: name, H: h, store: raft.NewInmemStore(), addr: l.Addr().String()}
-		l.Close()
+		n := &rigNode{rig: r, name: name, H: h, store: raft.NewInmemStore(), addr: addrs[len(r.nodes)]}
 		n.stable, n.gate = n.store, &monitoredGate{rig: r}
 		r.nodes[name] = n
 		conf.Servers = append(conf.Servers, raft.Server{ID: raft.ServerID(name), Address: raft.ServerAddress(n.addr)})

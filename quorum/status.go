@@ -12,13 +12,13 @@ import (
 )
 
 // State is the analysis's state of a node.
-type State string
+type State = policy.State
 
 const (
-	StateHealthy    State = "healthy"
-	StateSplitBrain State = "split_brain_detected"
-	StateResolved   State = "resolved"
-	StateFailed     State = "failed"
+	StateHealthy    = policy.StateHealthy
+	StateSplitBrain = policy.StateSplitBrain
+	StateResolved   = policy.StateResolved
+	StateFailed     = policy.StateFailed
 )
 
 // Status is this node and the cluster as it sees it, as shown by `litefence
@@ -44,12 +44,15 @@ type Status struct {
 	CanCommitWrites   bool                `json:"can_commit_writes"`
 	StaleLeadership   bool                `json:"stale_leadership"`
 	State             State               `json:"state"`
+	StateError        string              `json:"state_error,omitempty"` // which steps against a split brain have failed, and why
+	Resolutions       Resolutions         `json:"resolutions"`
 	Problem           string              `json:"problem,omitempty"`   // why there is no primary, and the mend
 	LastHeartbeatFrom map[string]*float64 `json:"last_heartbeat_from"` // seconds; null = never
 	Positions         policy.Positions    `json:"positions"`
 	InStep            bool                `json:"in_step"`
-	Open              uint64              `json:"open"`           // raft index of the newest Open
-	Held              policy.Positions    `json:"held,omitempty"` // recorded as held by a majority since that Open
+	OutOfStep         string              `json:"out_of_step,omitempty"` // what keeps this follower from it, and the mend
+	Open              uint64              `json:"open"`                  // raft index of the newest Open
+	Held              policy.Positions    `json:"held,omitempty"`        // recorded as held by a majority since that Open
 	Primary           string              `json:"primary"`
 	Peers             []PeerStatus        `json:"peers"`
 	// Refused are peers turned away at the port, Expires the end of this node's
@@ -122,6 +125,9 @@ func (n *Node) observeLocked() policy.Observation {
 		Arriving:    n.arrivingLocked(),
 		Handoff:     n.handing != nil && !n.handing.shut.IsZero() && (n.grant == nil || n.handing.of(n.grant)),
 		Witness:     n.cfg.LiteFS == nil,
+		Failed:      n.resolve.Failed(),
+
+		ConflictHeard: n.leaderSaysLocked().Conflict,
 	}
 	n.started = n.started || o.Leader != "" || n.reigning != 0
 	o.Started = n.started
@@ -185,16 +191,16 @@ func (n *Node) publish() {
 
 func (n *Node) evaluate() {
 	st := n.fsm.state()
+	o := n.observe()
+	n.resolve.Observe(o)
 	n.mu.Lock()
-	o := n.observeLocked()
 	v := policy.Decide(o)
 	was := n.verdict
 	n.verdict = v
 	if v != was {
 		n.since = time.Now()
 	}
-	n.state = nextState(n.state, v, o)
-	now := picture{v, o, string(n.state), n.health.get()}
+	now := picture{v, o, n.health.get()}
 	fs := n.fenceStateLocked(st)
 	told := n.told
 	n.told = fs
@@ -208,22 +214,7 @@ func (n *Node) evaluate() {
 	if fs != told && n.cfg.OnChange != nil {
 		n.cfg.OnChange(fs)
 	}
-}
-
-// nextState moves the analysis's state: a detected split brain is resolved when
-// this node follows a leader again or leads with a lease.
-func nextState(s State, v policy.Verdict, o policy.Observation) State {
-	switch {
-	case o.Conflict:
-		return StateFailed
-	case v.Stale:
-		return StateSplitBrain
-	case s == StateSplitBrain && !o.Elected():
-		return StateResolved
-	case s == StateResolved && o.Leader == "":
-		return s
-	}
-	return StateHealthy
+	n.resolveIfDue(v)
 }
 
 // LevelCritical stands above slog's Error, for what must wake somebody up.
@@ -289,12 +280,13 @@ func (n *Node) statusWith(pos policy.Positions, marker policy.OpenRef) Status {
 	o := n.observeLocked()
 	v := policy.Decide(o)
 	fs := n.fenceStateLocked(st)
+	state, failed := n.resolve.State()
 	s := Status{
 		Node: n.cfg.Name, Time: time.Now(), Mode: n.mode(), RaftID: string(n.raftID()), Address: n.cfg.Advertise, Version: n.cfg.Version,
 		Term: o.Term, Leader: o.Leader, IsLeader: o.RaftLeader, Role: o.Role.String(),
 		Fenced: !v.Admit, Reason: v.Reason, Since: n.since, Writable: v.Admit,
 		HasQuorum: o.HasQuorum(), CanCommitWrites: o.CanCommitWrites(),
-		StaleLeadership: v.Stale, State: n.state, Problem: n.problemLocked(), Positions: pos,
+		StaleLeadership: v.Stale, State: state, Problem: n.problemLocked(), Positions: pos,
 		InStep: n.inStep(st, marker, pos), Open: st.Index, Held: st.Held, Primary: fs.Primary,
 		FollowsLeader:     o.Leader != "" && !o.RaftLeader,
 		LastHeartbeatFrom: map[string]*float64{},
@@ -303,8 +295,15 @@ func (n *Node) statusWith(pos policy.Positions, marker policy.OpenRef) Status {
 		Membership: n.membership,
 	}
 	s.QuorumLost, s.LeaseMS = n.QuorumLost(), n.cfg.Lease.Milliseconds()
+	if !s.InStep {
+		s.OutOfStep = n.outOfStep
+	}
 	s.Refused = n.mux.refused.list()
 	s.Expires = expires
+	if failed != nil {
+		s.StateError = failed.Error()
+	}
+	s.Resolutions = Resolutions{n.resolve.ended.resolved.Load(), n.resolve.ended.failed.Load()}
 	h := n.health.get()
 	s.HealthStatus, s.Health = h.Health, viewHealth(h)
 	if n.fence.On {

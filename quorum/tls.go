@@ -16,8 +16,9 @@ import (
 // TLS is mutual TLS between the nodes of a cluster: whoever holds a certificate
 // of the cluster's CA for the name of a node of the cluster is that node. TLS
 // 1.3 only, and no session tickets: every connection is a full handshake
-// against the files as they are now, so nothing outlives a certificate that has
-// expired or a CA that was replaced, except connections that are open.
+// against the files as they are now, and connections that are open are looked at
+// again (vouch.go), so nothing outlives a certificate that has expired, a CA that
+// was replaced or a member that was removed by more than three seconds.
 type TLS struct {
 	files certFiles
 	admit func(names []string) error
@@ -58,7 +59,14 @@ func (t *TLS) Server(raw net.Conn) (net.Conn, error) {
 	if err := c.HandshakeContext(context.Background()); err != nil {
 		return nil, explainRefused(err)
 	}
-	return peerConn{c, certNames(c.ConnectionState().PeerCertificates[0])}, nil
+	certs := c.ConnectionState().PeerCertificates
+	names := certNames(certs[0])
+	return tlsPeer{peerConn{c, names}, func() error {
+		if err := t.files.current().verify(certs[0], certs[1:], x509.ExtKeyUsageClientAuth); err != nil {
+			return explainRefused(err)
+		}
+		return t.admit(names)
+	}}, nil
 }
 
 // Client implements Secure. The peer must be the node of the name that is
@@ -79,7 +87,14 @@ func (t *TLS) Client(ctx context.Context, raw net.Conn, name string) (net.Conn, 
 	if err := c.HandshakeContext(ctx); err != nil {
 		return nil, explainDialled(err)
 	}
-	return peerConn{explainedConn{c}, certNames(c.ConnectionState().PeerCertificates[0])}, nil
+	cs := c.ConnectionState()
+	// A member that was removed is no longer spoken to, whatever is still open.
+	return tlsPeer{peerConn{explainedConn{c}, certNames(cs.PeerCertificates[0])}, func() error {
+		if err := t.files.current().verifyServer(cs, name); err != nil {
+			return explainDialled(err)
+		}
+		return nil
+	}}, nil
 }
 
 func (m *material) config() *tls.Config {

@@ -186,11 +186,17 @@ func allInStep(t *testing.T, c *cluster.Cluster) {
 
 func appDB(n *cluster.Node) string { return filepath.Join(n.Fenced(), "app.db") }
 
-// createDB makes the table on the primary and waits until all nodes have it.
+// createDB makes the table on the primary and waits until all nodes have it. A
+// busy machine may move the role on meanwhile.
 func createDB(t *testing.T, c *cluster.Cluster, primary *cluster.Node, journal string) {
 	t.Helper()
-	_, err := primary.SQL(appDB(primary), "PRAGMA journal_mode="+journal, "CREATE TABLE acked (id TEXT PRIMARY KEY)")
-	require.NoError(t, err)
+	eventually(t, "the database is made", func() error {
+		_, err := primary.SQL(appDB(primary), "PRAGMA journal_mode="+journal, "CREATE TABLE IF NOT EXISTS acked (id TEXT PRIMARY KEY)")
+		if n, e := writableNow(c); err != nil && e == nil {
+			primary = n
+		}
+		return err
+	})
 	allInStep(t, c)
 }
 

@@ -90,6 +90,7 @@ func (d *daemon) changing() []route {
 		return all
 	}
 	return append(all,
+		route{"POST /v1/check", d.serveCheck},
 		route{"POST /v1/fence", d.serveFence},
 		route{"POST /v1/unfence", d.serveUnfence},
 		route{"POST /v1/accept-loss", d.serveAcceptLoss},
@@ -208,7 +209,7 @@ func (c *adminClient) do(ctx context.Context, method, path string, body io.Reade
 	}
 	resp, err := c.http.Do(req)
 	if err != nil {
-		return fmt.Errorf("no daemon answers on %s: %w", c.socket, err)
+		return fmt.Errorf("%w on %s: %w", errNoDaemon, c.socket, err)
 	}
 	defer resp.Body.Close()
 	if resp.StatusCode != http.StatusOK {
@@ -234,7 +235,7 @@ func (c *adminClient) ask(ctx context.Context, path string, q, out any, exits ma
 	patient.Timeout = 0
 	resp, err := patient.Do(req)
 	if err != nil {
-		return exitNotReady, fmt.Errorf("no daemon answers on %s: %w", c.socket, err)
+		return exitNotReady, fmt.Errorf("%w on %s: %w", errNoDaemon, c.socket, err)
 	}
 	defer resp.Body.Close()
 	if err := json.NewDecoder(resp.Body).Decode(out); err != nil {

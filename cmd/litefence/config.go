@@ -9,8 +9,8 @@ import (
 	"time"
 )
 
-// Config is litefence.yml. What a key means, and its default, stands in the
-// documentation; here is only its form. Paths are absolute after LoadConfig.
+// Config is litefence.yml. What a key means stands in configSchema; here is only
+// its form. Paths are absolute after LoadConfig.
 type Config struct {
 	Node   string
 	Fence  FenceConfig

@@ -19,7 +19,7 @@ const maxClockDrift = 0.10
 // check tests what no single key can tell. The first finding is the error.
 func (d *configDecoder) check() error {
 	for _, f := range []func() error{
-		d.checkNode, d.checkMounts, d.checkTiming, d.checkTransport, d.checkLiteFS, d.checkAdmin, d.checkSupported,
+		d.checkNode, d.checkMounts, d.checkTiming, d.checkTransport, d.checkLiteFS, d.checkPolicy, d.checkAdmin, d.checkSupported,
 	} {
 		if err := f(); err != nil {
 			return err
@@ -169,6 +169,23 @@ func (d *configDecoder) checkLiteFS() error {
 	// loopback's.
 	if err := checkLoopback(u.Host); err != nil && !l.follows() {
 		return d.errorf("litefs.url", "%w", err)
+	}
+	return nil
+}
+
+func (d *configDecoder) checkPolicy() error {
+	p := d.c.Policy
+	switch {
+	case p.Strategy == strategyCustom && len(p.Command) == 0:
+		return d.errorf("policy.command", "missing; policy.strategy: custom runs it")
+	case p.Strategy != strategyCustom && len(p.Command) > 0:
+		return d.errorf("policy.command", "has no effect with policy.strategy: %s; delete it, or say `strategy: custom`", p.Strategy)
+	case len(p.Command) > 0 && p.Command[0] == "":
+		return d.errorf("policy.command", "names no program")
+	case p.Strategy == strategySuspend && p.SuspendFor <= 0:
+		return d.errorf("policy.suspend-for", "%v holds nobody; give the time that a writer may wait, as 2s", p.SuspendFor)
+	case p.Strategy == strategyRollback && d.c.LiteFS.follows():
+		return d.errorf("policy.strategy", "%s needs litefs.mode: serve: a LiteFS with a lease of its own streams past us, and nothing can be set aside before it", strategyRollback)
 	}
 	return nil
 }

@@ -108,7 +108,7 @@ func (d *configDecoder) entry(prefix string, e *ast.MappingValueNode) error {
 	}
 	d.lines[key] = line
 	if f := slices.IndexFunc(d.fields, func(f configField) bool { return f.key == key }); f >= 0 {
-		if err := d.fields[f].set(configValue{e.Value, d.dir}); err != nil {
+		if err := d.fields[f].set.parse(configValue{e.Value, d.dir}); err != nil {
 			return d.errorf(key, "%w", err)
 		}
 		return nil

@@ -132,7 +132,11 @@ var badConfigs = []struct{ name, old, new, want string }{
 	{"lag too fine", "", "policy: {health: {max-lag: 200ms}}", "line 9: policy.health.max-lag: 200ms is too short; allowed: 0 (off), 1s and more"},
 	{"pressure", "", "policy: {health: {max-pressure: 101}}", `line 9: policy.health.max-pressure: "101" is not a number from 0 to 100`},
 	{"health command", "", "policy: {health: {command: [\"\"]}}", "line 9: policy.health.command: names no program"},
-	{"not built: strategy", "", "policy: {strategy: rollback_to_checkpoint}", "line 9: policy.strategy: this value is not supported yet in this version; use force-replica or suspend"},
+	{"custom without command", "", "policy: {strategy: custom}", "policy.command: missing; policy.strategy: custom runs it"},
+	{"command without custom", "", "policy: {command: [page]}", "line 9: policy.command: has no effect with policy.strategy: force-replica; delete it, or say `strategy: custom`"},
+	{"suspend for no time", "", "policy: {strategy: suspend, suspend-for: 0s}", "line 9: policy.suspend-for: 0s holds nobody; give the time that a writer may wait, as 2s"},
+	{"empty command", "", "policy: {strategy: custom, command: [\"\"]}", "line 9: policy.command: names no program"},
+	{"follow cannot set aside", "litefs:", "policy: {strategy: rollback_to_checkpoint}\nlitefs:\n  mode: follow", "line 7: policy.strategy: rollback-to-checkpoint needs litefs.mode: serve: a LiteFS with a lease of its own streams past us, and nothing can be set aside before it"},
 }
 
 func TestConfigRefuses(t *testing.T) {

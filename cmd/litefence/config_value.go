@@ -20,9 +20,17 @@ type configValue struct {
 	dir string
 }
 
-// setter takes a value into the config. Its error says what is allowed; who
-// calls it knows line and key.
-type setter func(configValue) error
+// setter takes a value into the config.
+type setter struct {
+	// parse takes it. Its error says what is allowed; who calls it knows line
+	// and key.
+	parse func(configValue) error
+	// takes says in a few words what parse accepts, and now what is in the
+	// config at present, as one would write it; "" = nothing. Both are for the
+	// reference (docs/configuration.md).
+	takes string
+	now   func() string
+}
 
 // scalar is the value as written, with ${ENV} expanded. Types come from the
 // key, never from YAML's guess: `node: 1` is the name "1".
@@ -43,14 +51,21 @@ func (v configValue) scalar() (string, error) {
 }
 
 func setText(p *string) setter {
-	return func(v configValue) (err error) {
+	return setter{func(v configValue) (err error) {
 		*p, err = v.scalar()
 		return err
-	}
+	}, "text", func() string { return *p }}
+}
+
+// setAddr takes any text; what makes an address is checked where all is known.
+func setAddr(p *string) setter {
+	s := setText(p)
+	s.takes = "`HOST:PORT`"
+	return s
 }
 
 func setPath(p *string) setter {
-	return func(v configValue) error {
+	return setter{func(v configValue) error {
 		s, err := v.scalar()
 		if err != nil {
 			return err
@@ -63,11 +78,11 @@ func setPath(p *string) setter {
 		}
 		*p = filepath.Clean(s)
 		return nil
-	}
+	}, "a path", func() string { return *p }}
 }
 
 func setBoolean(p *bool) setter {
-	return func(v configValue) error {
+	return setter{func(v configValue) error {
 		s, err := v.scalar()
 		if err != nil {
 			return err
@@ -77,11 +92,11 @@ func setBoolean(p *bool) setter {
 		}
 		*p = s == "true"
 		return nil
-	}
+	}, "`true`, `false`", func() string { return strconv.FormatBool(*p) }}
 }
 
 func setEnum(p *string, allowed ...string) setter {
-	return func(v configValue) error {
+	return setter{func(v configValue) error {
 		s, err := v.scalar()
 		if err != nil {
 			return err
@@ -91,11 +106,11 @@ func setEnum(p *string, allowed ...string) setter {
 		}
 		*p = s
 		return nil
-	}
+	}, "`" + strings.Join(allowed, "`, `") + "`", func() string { return *p }}
 }
 
 func setDuration(p *time.Duration) setter {
-	return func(v configValue) error {
+	return setter{func(v configValue) error {
 		s, err := v.scalar()
 		if err != nil {
 			return err
@@ -106,11 +121,11 @@ func setDuration(p *time.Duration) setter {
 		}
 		*p = d
 		return nil
-	}
+	}, "a duration", func() string { return p.String() }}
 }
 
 func setPercent(p *float64) setter {
-	return func(v configValue) error {
+	return setter{func(v configValue) error {
 		s, err := v.scalar()
 		if err != nil {
 			return err
@@ -122,11 +137,11 @@ func setPercent(p *float64) setter {
 		}
 		*p = f / 100
 		return nil
-	}
+	}, "a percentage", func() string { return strconv.FormatFloat(*p*100, 'g', 6, 64) + "%" }}
 }
 
 func setNumber(p *float64) setter {
-	return func(v configValue) error {
+	return setter{func(v configValue) error {
 		s, err := v.scalar()
 		if err != nil {
 			return err
@@ -137,7 +152,7 @@ func setNumber(p *float64) setter {
 		}
 		*p = f
 		return nil
-	}
+	}, "a number from 0 to 100", func() string { return strconv.FormatFloat(*p, 'g', -1, 64) }}
 }
 
 var sizeUnits = []struct {
@@ -146,7 +161,7 @@ var sizeUnits = []struct {
 }{{"KiB", 1 << 10}, {"MiB", 1 << 20}, {"GiB", 1 << 30}, {"TiB", 1 << 40}, {"B", 1}}
 
 func setSize(p *int64) setter {
-	return func(v configValue) error {
+	return setter{func(v configValue) error {
 		s, err := v.scalar()
 		if err != nil {
 			return err
@@ -160,11 +175,22 @@ func setSize(p *int64) setter {
 			}
 		}
 		return fmt.Errorf("%q is not a size; write a whole number and a unit (B, KiB, MiB, GiB, TiB), as 256MiB", s)
+	}, "a size", func() string { return showSize(*p) }}
+}
+
+// showSize writes a size in the largest unit that divides it.
+func showSize(bytes int64) string {
+	best := sizeUnits[len(sizeUnits)-1]
+	for _, u := range sizeUnits {
+		if bytes != 0 && bytes%u.bytes == 0 && u.bytes > best.bytes {
+			best = u
+		}
 	}
+	return strconv.FormatInt(bytes/best.bytes, 10) + best.suffix
 }
 
 func setList(p *[]string) setter {
-	return func(v configValue) error {
+	return setter{func(v configValue) error {
 		seq, ok := v.n.(*ast.SequenceNode)
 		if !ok {
 			return errors.New("expected a list, as [PROGRAM, ARGUMENT]")
@@ -179,13 +205,13 @@ func setList(p *[]string) setter {
 		}
 		*p = out
 		return nil
-	}
+	}, "a list, as `[PROGRAM, ARGUMENT]`", func() string { return "[" + strings.Join(*p, ", ") + "]" }}
 }
 
 // peers reads a mapping, or the one-line form "n1=addr,n2=addr" that fits into
 // an environment variable.
 func setPeers(p *map[string]string) setter {
-	return func(v configValue) error {
+	return setter{func(v configValue) error {
 		m := map[string]string{}
 		add := func(name, addr string) error {
 			if _, dup := m[name]; dup {
@@ -221,5 +247,5 @@ func setPeers(p *map[string]string) setter {
 			}
 		}
 		return nil
-	}
+	}, "a mapping, as `{n1: \"HOST:PORT\", n2: ...}`, or `\"n1=HOST:PORT,n2=...\"`", func() string { return "" }}
 }

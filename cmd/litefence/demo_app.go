@@ -7,15 +7,23 @@ import (
 )
 
 // hiddenMain runs the commands that no user calls: the demo's application and what
-// runs the probes, which must be processes of their own. Those of the probes end
+// runs the probes and policy.command, which must be processes of their own. Those end
 // without the runtime's farewell: in a binary with the race detector it takes a
 // second.
 func hiddenMain(name string, args []string) (code int, ok bool) {
 	switch name {
+	case probeMountCommand:
+		syscall.Exit(probeMountMain(args))
+	case probeEnterCommand:
+		syscall.Exit(probeEnterMain(args))
+	case nodesCommand:
+		syscall.Exit(nodesMain(args))
 	case probeLowerCommand:
 		syscall.Exit(probeLower(args))
 	case proberCommand:
 		syscall.Exit(proberMain(args))
+	case customCommand:
+		syscall.Exit(customMain(args))
 	}
 	if name != workload.Command {
 		return 0, false

@@ -45,3 +45,7 @@ func (l *localLiteFS) InHistory(pos policy.Positions) bool {
 	ok, _ := litefs.InHistory(l.dataDir, pos)
 	return ok
 }
+
+func (l *localLiteFS) NewestOf(db string, of []policy.Pos) policy.Pos {
+	return litefs.NewestOf(l.dataDir, db, of)
+}

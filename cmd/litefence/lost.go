@@ -15,11 +15,10 @@ import (
 )
 
 // lostMain reads the files: it works without a running daemon too.
-func lostMain(args []string) int {
-	fs := newFlags("lost", "lost [-config FILE] [-json] [list | show ID]")
+func lostMain(fs *cli) int {
 	path := fs.String("config", "", "config `file` (default /etc/litefence.yml, then ./litefence.yml)")
 	asJSON := fs.Bool("json", false, "as JSON")
-	words, code, ok := parseAround(fs, args)
+	words, code, ok := fs.parse()
 	if !ok {
 		return code
 	}
@@ -52,7 +51,9 @@ func lostCommand(w io.Writer, all []quorum.Lost, args []string, asJSON bool) (in
 		if asJSON {
 			return exitDone, json.NewEncoder(w).Encode(all[i])
 		}
-		showLost(w, all[i])
+		if err := showLost(w, all[i]); err != nil {
+			return exitFailed, err
+		}
 		return exitDone, nil
 	}
 	return exitUsage, errors.New("lost: want list or show ID")
@@ -71,15 +72,24 @@ func listLost(w io.Writer, all []quorum.Lost) {
 	t.Flush()
 }
 
-func showLost(w io.Writer, e quorum.Lost) {
+func showLost(w io.Writer, e quorum.Lost) error {
 	fmt.Fprintf(w, "%s, %s, written by %s\n%s\nprimary %s went on without them (Open %d)\n",
 		e.Kind, e.Time.Format(time.RFC3339), e.Node, e.Why, e.Primary, e.Open)
+	have := "the primary has"
+	if e.Kind == quorum.KindRolledBack {
+		have = "the primary has it up to"
+	}
 	for _, d := range e.Databases {
-		fmt.Fprintf(w, "  %s: %s had %s, the primary has %s\n", d.Name, orNone(d.From), d.Had, d.Have)
+		fmt.Fprintf(w, "  %s: %s had %s, %s %s\n", d.Name, orNone(d.From), d.Had, have, d.Have)
 	}
-	if e.Path != "" {
-		fmt.Fprintf(w, "set aside in %s\n", e.Path)
+	if e.Path == "" {
+		return nil
 	}
+	fmt.Fprintf(w, "set aside in %s\n", e.Path)
+	if e.Kind == quorum.KindRolledBack {
+		return showKept(w, e.Path)
+	}
+	return nil
 }
 
 func sortedKeys[V any](m map[string]V) []string { return slices.Sorted(maps.Keys(m)) }

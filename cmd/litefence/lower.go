@@ -20,39 +20,48 @@ const (
 var errLate = errors.New("LiteFS's mount did not come in time")
 
 // startLiteFS starts litefs.command, where it is set, and keeps it running.
-func (d *daemon) startLiteFS() error {
+func (d *daemon) startLiteFS(ctx context.Context) error {
 	if len(d.cfg.LiteFS.Command) == 0 {
 		return nil
 	}
+	d.finishAsides(ctx)
 	c, err := startChild(d.cfg.LiteFS.Command)
 	if err != nil {
 		return fmt.Errorf("litefs.command: %w", err)
 	}
 	d.litefs.Store(c)
 	ctx, cancel := context.WithCancel(context.Background())
-	done := make(chan struct{})
-	go func() { defer close(done); d.superviseLiteFS(ctx) }()
+	go func() { defer close(d.liteFSLeft); d.superviseLiteFS(ctx) }()
 	d.defers(func(stop context.Context) {
 		cancel()
-		<-done
+		<-d.liteFSLeft
 		d.litefs.Load().stop(stop)
 	})
 	return nil
 }
 
+// superviseLiteFS alone starts and stops litefs.command until ctx ends.
 func (d *daemon) superviseLiteFS(ctx context.Context) {
 	for {
 		c := d.litefs.Load()
 		select {
 		case <-ctx.Done():
 			return
+		case f := <-d.liteFSStop:
+			ending, cancel := context.WithTimeout(ctx, liteFSEnds)
+			c.stop(ending)
+			cancel()
+			f(ctx)
+			if ctx.Err() != nil {
+				return
+			}
 		case <-c.exited():
-		}
-		d.log.Error("litefs.command has ended; starting it again", "exit_code", c.code())
-		select {
-		case <-ctx.Done():
-			return
-		case <-time.After(restartPause):
+			d.log.Error("litefs.command has ended; starting it again", "exit_code", c.code())
+			select {
+			case <-ctx.Done():
+				return
+			case <-time.After(restartPause):
+			}
 		}
 		if c, err := startChild(d.cfg.LiteFS.Command); err == nil {
 			d.litefs.Store(c)

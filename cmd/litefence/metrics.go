@@ -74,12 +74,12 @@ func (m *metrics) event(e policy.Event) {
 	}
 	was := m.state
 	m.state = e.State
-	if was != e.State && was == string(quorum.StateSplitBrain) {
-		result := "resolved"
-		if e.State == string(quorum.StateFailed) {
-			result = "failed"
-		}
-		m.recoveries.WithLabelValues(result).Inc()
+	switch detected := was == string(quorum.StateSplitBrain); {
+	case was == e.State:
+	case detected && e.State == string(quorum.StateFailed):
+		m.recoveries.WithLabelValues("failed").Inc()
+	case detected, e.State == string(quorum.StateResolved): // the latter: what had failed was made good
+		m.recoveries.WithLabelValues("resolved").Inc()
 	}
 }
 

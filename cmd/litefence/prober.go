@@ -31,8 +31,12 @@ type prober struct {
 	out *bufio.Reader
 }
 
-func startProber(argv ...string) (*prober, error) {
-	cmd := exec.Command("/proc/self/exe", append([]string{proberCommand}, argv...)...)
+func startProber(argv ...string) (*prober, error) { return startHelper(proberCommand, argv...) }
+
+// startHelper starts such a process; command is the hidden subcommand that
+// answers in it, a line for each line.
+func startHelper(command string, argv ...string) (*prober, error) {
+	cmd := exec.Command("/proc/self/exe", append([]string{command}, argv...)...)
 	cmd.SysProcAttr = &syscall.SysProcAttr{Setpgid: true} // Ctrl-C is the daemon's
 	in, err := cmd.StdinPipe()
 	if err != nil {
@@ -43,7 +47,7 @@ func startProber(argv ...string) (*prober, error) {
 		return nil, err
 	}
 	if err := cmd.Start(); err != nil {
-		return nil, fmt.Errorf("start a process for the probes: %w", err)
+		return nil, fmt.Errorf("start a process for the %s: %w", command, err)
 	}
 	return &prober{cmd: cmd, in: in, out: bufio.NewReader(out)}, nil
 }
@@ -55,20 +59,25 @@ func (p *prober) check(ctx context.Context) error {
 		within = time.Until(end) * 9 / 10 // its own word is better than its silence
 	}
 	var wrong string
-	_, err := fmt.Fprintln(p.in, within)
-	if err == nil {
-		var line []byte
-		if line, err = p.out.ReadBytes('\n'); err == nil {
-			err = json.Unmarshal(line, &wrong)
-		}
-	}
-	switch {
-	case err != nil:
+	if err := p.ask(within.String(), &wrong); err != nil {
 		return fmt.Errorf("the process for the probes is gone (%w); restart litefence", err)
-	case wrong != "":
+	}
+	if wrong != "" {
 		return errors.New(wrong)
 	}
 	return nil
+}
+
+// ask sends a line and reads the answer to it, as JSON.
+func (p *prober) ask(question string, answer any) error {
+	if _, err := fmt.Fprintln(p.in, question); err != nil {
+		return err
+	}
+	line, err := p.out.ReadBytes('\n')
+	if err != nil {
+		return err
+	}
+	return json.Unmarshal(line, answer)
 }
 
 // stop ends the process; what it has running is killed.

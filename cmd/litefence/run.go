@@ -24,11 +24,10 @@ import (
 // stopWithin bounds the polite part of a shutdown: drain, key, leadership.
 const stopWithin = 10 * time.Second
 
-func runMain(args []string) int {
-	fs := newFlags("run", "run [-config FILE] [-- APP ARGS...]")
+func runMain(fs *cli) int {
 	path := fs.String("config", "", "config `file` (default /etc/litefence.yml, then ./litefence.yml)")
-	lowerTimeout := fs.Duration("lower-timeout", 30*time.Second, "how long to wait for the LiteFS mount")
-	if code, ok := parse(fs, args); !ok {
+	lowerTimeout := fs.Duration("lower-timeout", 30*time.Second, "how long (`duration`) to wait for the LiteFS mount")
+	if _, code, ok := fs.parse(); !ok {
 		return code
 	}
 	cfg, err := LoadConfig(*path)
@@ -38,7 +37,7 @@ func runMain(args []string) int {
 	if err != nil {
 		return fail(exitUsage, err)
 	}
-	d := &daemon{cfg: cfg, lowerTimeout: *lowerTimeout, app: fs.Args(), log: newLogger(cfg.Log, os.Stderr)}
+	d := &daemon{cfg: cfg, lowerTimeout: *lowerTimeout, app: fs.Args(), log: newLogger(cfg.Log, os.Stderr), ends: make(chan error, 1)}
 	return d.untilSignal()
 }
 
@@ -72,7 +71,14 @@ type daemon struct {
 	fs       *fusefs.FS
 	mounted  atomic.Pointer[fusefs.FS] // fs, for callbacks
 	litefs   atomic.Pointer[child]
+	// liteFSStop takes what is to be done while litefs.command is stopped;
+	// liteFSLeft is closed when nobody takes it any more.
+	liteFSStop chan func(context.Context)
+	liteFSLeft chan struct{}
+
 	appChild *child
+	custom   *custom    // nil unless policy.strategy is custom
+	ends     chan error // why the daemon is to stop by itself
 	witness  bool
 
 	events    *events
@@ -145,7 +151,11 @@ func (d *daemon) start(ctx context.Context) error {
 	// The node: port and state on disk; it does not take part yet.
 	d.gate = fusefs.NewGate()
 	d.client = litefs.NewClient(cfg.LiteFS.URL)
+	d.liteFSStop, d.liteFSLeft = make(chan func(context.Context)), make(chan struct{})
 	probes, err := d.probes()
+	if err == nil {
+		err = d.startStrategy()
+	}
 	if err != nil {
 		return usageError(err)
 	}
@@ -164,7 +174,7 @@ func (d *daemon) start(ctx context.Context) error {
 	}
 
 	// LiteFS, then the fenced mount over it.
-	if err := d.startLiteFS(); err != nil {
+	if err := d.startLiteFS(ctx); err != nil {
 		return usageError(err)
 	}
 	late, cancel := context.WithTimeoutCause(ctx, d.lowerTimeout, errLate)
@@ -244,6 +254,8 @@ func (d *daemon) wait(ctx context.Context) (int, error) {
 			return exitDone, nil
 		case err := <-d.node.Fatal():
 			return 0, fatalError(err)
+		case why := <-d.ends:
+			return 0, why
 		case <-d.appChild.exited():
 			return d.appChild.code(), nil
 		case <-d.fs.Done():
@@ -270,13 +282,14 @@ func (d *daemon) stop() {
 
 func (d *daemon) quorumConfig(local quorum.LocalLiteFS, secure quorum.Secure, probes []quorum.Probe) quorum.Config {
 	q := d.cfg.Quorum
-	return d.followLease(quorum.Config{
+	return d.rollback(d.asides(d.followLease(quorum.Config{
 		Name: d.cfg.Node, Listen: q.Listen, Advertise: q.Advertise, Peers: q.Peers, DataDir: q.DataDir,
 		HeartbeatTimeout: q.HeartbeatTimeout, Lease: q.Lease, ClockDrift: q.ClockDrift,
 		RequireSynced: d.cfg.Policy.RequireSynced,
 		ReaderGrace:   d.cfg.Policy.ReaderGrace,
-		Secure:        secure, LiteFS: local, Gate: d.gate, Fence: d.gate.Fence,
-		Quiesce:     d.quiesce,
+		Secure:        secure, LiteFS: local, LiteFSDir: d.cfg.LiteFS.DataDir, Gate: d.gate, Fence: d.gate.Fence,
+		Quiesce:  d.quiesce,
+		Strategy: d.resolve, RecoverManual: d.cfg.Policy.Recover == "manual" && d.cfg.Fence.Enforce,
 		OnChange:    func(policy.FenceState) { d.withMount(func(f *fusefs.FS) { f.NotifyState() }) },
 		OnEvent:     d.events.publish,
 		OnHeartbeat: d.metrics.heartbeat,
@@ -284,7 +297,7 @@ func (d *daemon) quorumConfig(local quorum.LocalLiteFS, secure quorum.Secure, pr
 		Version:     version(),
 		Log:         d.log,
 		Probes:      probes, ProbeEvery: d.cfg.Policy.Health.Interval, MaxLag: d.cfg.Policy.Health.MaxLag,
-	})
+	})))
 }
 
 // withMount calls f once the mount is there.
@@ -326,7 +339,7 @@ func (d *daemon) mountConfig() fusefs.Config {
 	if d.cfg.Policy.Errno == "EACCES" {
 		c.Errno = syscall.EACCES
 	}
-	if d.cfg.Policy.Strategy == "suspend" {
+	if d.cfg.Policy.Strategy == strategySuspend {
 		c.Suspend = d.cfg.Policy.SuspendFor
 	}
 	if d.cfg.Quorum.Confirm == "quorum" {

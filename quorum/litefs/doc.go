@@ -52,8 +52,8 @@ type Router interface {
 	Upstream() (ctx context.Context, dial func(context.Context) (net.Conn, error), err error)
 	// Connected is called with the positions that LiteFS stated in its request,
 	// after the primary has accepted the stream and before LiteFS gets the
-	// first byte of the answer.
-	Connected(ctx context.Context, pos policy.Positions)
+	// first byte of the answer. An error refuses the stream; LiteFS asks again.
+	Connected(ctx context.Context, pos policy.Positions) error
 	// Serving returns a context that ends with this node's lease or role; err
 	// says that this node is not the open primary.
 	Serving() (context.Context, error)

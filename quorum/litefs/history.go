@@ -5,7 +5,6 @@ import (
 	"os"
 	"path/filepath"
 	"slices"
-	"strings"
 
 	"github.com/litefence/litefence/policy"
 )
@@ -29,7 +28,7 @@ func InHistory(dataDir string, pos policy.Positions) (ok bool, db string) {
 }
 
 func dbInHistory(dataDir, name string, want policy.Pos) bool {
-	if name == "" || name == "." || name == ".." || strings.ContainsAny(name, "/\x00") {
+	if !isName(name) {
 		return false // stated by another node: no path of its choosing
 	}
 	dir := filepath.Join(dataDir, "dbs", name, "ltx")

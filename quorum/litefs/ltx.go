@@ -27,6 +27,7 @@ var errNotLTX = errors.New("not an LTX file")
 // ltxFile is what an LTX file says of its place in the history.
 type ltxFile struct {
 	min, max    uint64
+	timestamp   int64  // milliseconds since 1970
 	preChecksum uint64 // of the database before min; 0 for a snapshot
 	post        policy.Pos
 }
@@ -103,7 +104,7 @@ func parseLTX(name string, header, trailer []byte) (ltxFile, error) {
 	}
 	u64 := binary.BigEndian.Uint64
 	f := ltxFile{
-		min: u64(header[16:]), max: u64(header[24:]), preChecksum: u64(header[40:]),
+		min: u64(header[16:]), max: u64(header[24:]), timestamp: int64(u64(header[32:])), preChecksum: u64(header[40:]),
 		post: policy.Pos{TXID: max, Checksum: u64(trailer)},
 	}
 	switch {

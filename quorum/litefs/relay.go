@@ -191,7 +191,10 @@ func (r *Relay) follow(w http.ResponseWriter, req *http.Request) {
 	defer src.close()
 	r.following.Add(1)
 	defer r.following.Add(-1)
-	r.router.Connected(ctx, pos)
+	if err := r.router.Connected(ctx, pos); err != nil {
+		r.refuse(w, "not following yet", err)
+		return
+	}
 	r.carry(ctx, w, src, "from the primary")
 }
 

@@ -41,7 +41,7 @@ func (r *route) Upstream() (context.Context, func(context.Context) (net.Conn, er
 	return r.up, r.dial, nil
 }
 
-func (r *route) Connected(_ context.Context, pos policy.Positions) {
+func (r *route) Connected(_ context.Context, pos policy.Positions) error {
 	r.mu.Lock()
 	f := r.onConnect
 	r.connected = append(r.connected, pos)
@@ -49,6 +49,7 @@ func (r *route) Connected(_ context.Context, pos policy.Positions) {
 	if f != nil {
 		f()
 	}
+	return nil
 }
 
 func (r *route) Serving() (context.Context, error) {

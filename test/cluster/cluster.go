@@ -29,7 +29,14 @@ type Options struct {
 	Confirm   string        // lease
 	TTL       time.Duration // of LiteFS's session; 200 ms
 	TLS       bool          // nodes know each other by certificates that litefence issues
-	Extra     string        // appended to every litefence.yml
+	// Supervised is how many nodes, the first ones, have their LiteFS started by
+	// litefence (litefs.command).
+	Supervised int
+	Extra      string // appended to every litefence.yml
+	Fence      string // more keys of its fence section, as "enforce: false"
+
+	// App, where given, is the application that litefence starts on a node.
+	App func(*Node) []string
 
 	// OwnLease, where given, is the lease section of a node's litefs.yml: LiteFS
 	// elects and streams by itself, and litefence follows.

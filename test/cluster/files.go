@@ -46,7 +46,11 @@ func (n *Node) Config() string {
 	}
 	s := "node: " + n.Name + "\n"
 	if !n.Witness {
-		s += fmt.Sprintf("fence: {lower: %q, mount: %q}\n", n.Lower(), n.Fenced())
+		fence := fmt.Sprintf("lower: %q, mount: %q", n.Lower(), n.Fenced())
+		if f := n.c.opts.Fence; f != "" {
+			fence += ", " + f
+		}
+		s += "fence: {" + fence + "}\n"
 	}
 	s += fmt.Sprintf(`quorum:
   listen: %s
@@ -68,9 +72,21 @@ func (n *Node) Config() string {
 		if n.c.opts.OwnLease != nil {
 			mode = "follow"
 		}
-		s += fmt.Sprintf("litefs: {mode: %s, config: %q, data-dir: %q}\n", mode, n.liteFSConfigPath(), n.Data()) + n.c.opts.Extra
+		s += fmt.Sprintf("litefs: {mode: %s, config: %q, data-dir: %q%s}\n", mode, n.liteFSConfigPath(), n.Data(), n.supervision()) + n.c.opts.Extra
 	}
 	return s + "\n" + fmt.Sprintf("admin: {socket: %q}\n", n.socket())
+}
+
+// supervision is the part of the config by which litefence starts LiteFS.
+func (n *Node) supervision() string {
+	if !n.Supervised {
+		return ""
+	}
+	var words []string
+	for _, w := range n.liteFSCommand() {
+		words = append(words, fmt.Sprintf("%q", w))
+	}
+	return ", command: [" + strings.Join(words, ", ") + "]"
 }
 
 // transport is the part of the config that says how nodes know each other.

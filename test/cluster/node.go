@@ -18,6 +18,8 @@ type Node struct {
 	Dir  string
 	// Witness: litefence without LiteFS and mount.
 	Witness bool
+	// Supervised: litefence starts LiteFS.
+	Supervised bool
 
 	c  *Cluster
 	ns string // network namespace
@@ -31,7 +33,8 @@ func newNode(c *Cluster, i int) *Node {
 	return &Node{
 		Name: name, IP: fmt.Sprintf("10.213.7.%d", i), c: c,
 		Dir: filepath.Join(c.Dir, name), ns: c.id + name,
-		Witness: i > c.opts.Nodes-c.opts.Witnesses,
+		Witness:    i > c.opts.Nodes-c.opts.Witnesses,
+		Supervised: i <= c.opts.Supervised,
 	}
 }
 
@@ -76,7 +79,7 @@ func (n *Node) Exec(args ...string) (string, error) {
 // Start starts both daemons: litefence first, since LiteFS asks it for its
 // lease; litefence waits for LiteFS's mount.
 func (n *Node) Start() error {
-	if n.Witness {
+	if n.Witness || n.Supervised {
 		return n.StartLitefence()
 	}
 	return errors.Join(n.StartLitefence(), n.StartLiteFS())
@@ -91,8 +94,11 @@ func (n *Node) StartLitefence() (err error) {
 	if n.Witness {
 		command = "witness"
 	}
-	n.litefence, err = n.c.spawn(n.Name+" litefence", filepath.Join(n.Dir, "litefence.log"), nil, nil,
-		n.Command(n.c.opts.Litefence, command, "-config", n.ConfigPath())...)
+	args := []string{n.c.opts.Litefence, command, "-config", n.ConfigPath()}
+	if n.c.opts.App != nil && !n.Witness {
+		args = append(append(args, "--"), n.c.opts.App(n)...)
+	}
+	n.litefence, err = n.c.spawn(n.Name+" litefence", filepath.Join(n.Dir, "litefence.log"), nil, nil, n.Command(args...)...)
 	return err
 }
 
@@ -105,9 +111,12 @@ func (n *Node) StartLiteFS() (err error) {
 	if err := detachAll(n.Lower()); err != nil {
 		return err
 	}
-	n.litefs, err = n.c.spawn(n.Name+" litefs", filepath.Join(n.Dir, "litefs.log"), nil, nil,
-		n.Command(n.c.opts.LiteFS, "mount", "-config", n.liteFSConfigPath())...)
+	n.litefs, err = n.c.spawn(n.Name+" litefs", filepath.Join(n.Dir, "litefs.log"), nil, nil, n.Command(n.liteFSCommand()...)...)
 	return err
+}
+
+func (n *Node) liteFSCommand() []string {
+	return []string{n.c.opts.LiteFS, "mount", "-config", n.liteFSConfigPath()}
 }
 
 // PowerOff kills both daemons at once.

@@ -13,25 +13,29 @@ import (
 
 // Status is what litefence says of itself at /v1/status.
 type Status struct {
-	Node              string              `json:"node"`
-	Term              uint64              `json:"term"`
-	Leader            string              `json:"leader"`
-	IsLeader          bool                `json:"is_leader"`
-	Role              string              `json:"role"` // primary, replica, unknown
-	Fenced            bool                `json:"fenced"`
-	Reason            string              `json:"reason"`
-	Writable          bool                `json:"writable"`
-	LeaseLeftMS       int64               `json:"lease_left_ms"`
-	HasQuorum         bool                `json:"has_quorum"`
-	CanCommitWrites   bool                `json:"can_commit_writes"`
-	StaleLeadership   bool                `json:"stale_leadership"`
-	State             string              `json:"state"`
+	Node              string `json:"node"`
+	Term              uint64 `json:"term"`
+	Leader            string `json:"leader"`
+	IsLeader          bool   `json:"is_leader"`
+	Role              string `json:"role"` // primary, replica, unknown
+	Fenced            bool   `json:"fenced"`
+	Reason            string `json:"reason"`
+	Writable          bool   `json:"writable"`
+	LeaseLeftMS       int64  `json:"lease_left_ms"`
+	HasQuorum         bool   `json:"has_quorum"`
+	CanCommitWrites   bool   `json:"can_commit_writes"`
+	StaleLeadership   bool   `json:"stale_leadership"`
+	State             string `json:"state"`
+	StateError        string `json:"state_error"`
+	FenceReason       string `json:"fence_reason"` // of a manual fence
+	Resolutions       struct{ Resolved, Failed int }
 	LastHeartbeatFrom map[string]*float64 `json:"last_heartbeat_from"`
-	Positions         map[string]string   `json:"positions"` // database -> txid/checksum
-	InStep            bool                `json:"in_step"`   // with the newest Open that this node knows
-	Open              uint64              `json:"open"`      // raft index of that Open
-	Held              map[string]string   `json:"held"`      // recorded as held by a majority since
-	Problem           string              `json:"problem"`   // why there is no primary
+	Positions         map[string]string   `json:"positions"`   // database -> txid/checksum
+	InStep            bool                `json:"in_step"`     // with the newest Open that this node knows
+	OutOfStep         string              `json:"out_of_step"` // what keeps it from it, and the mend
+	Open              uint64              `json:"open"`        // raft index of that Open
+	Held              map[string]string   `json:"held"`        // recorded as held by a majority since
+	Problem           string              `json:"problem"`     // why there is no primary
 	Peers             []json.RawMessage   `json:"peers"`
 	Member            string              `json:"member"`        // voter, nonvoter, none
 	Membership        string              `json:"membership"`    // what is wrong with it, and the mend
@@ -39,6 +43,17 @@ type Status struct {
 	Health            struct {
 		Reason string `json:"reason"`
 	} `json:"health"`
+	Enforce bool `json:"enforce"`
+	Writes  struct {
+		Refused, Suspended map[string]uint64 // by kind of file
+	} `json:"writes"`
+}
+
+// Check is POST /v1/check: one CheckAndResolve.
+func (n *Node) Check() (state, failed string, err error) {
+	var a struct{ State, Error string }
+	err = n.admin("POST", "/v1/check", &a)
+	return a.State, a.Error, err
 }
 
 // Status asks litefence's admin socket.
@@ -65,8 +80,12 @@ func (n *Node) admin(method, path string, into any) error {
 }
 
 func (n *Node) ask(method, path string) ([]byte, error) {
+	timeout := 2 * time.Second
+	if method != http.MethodGet {
+		timeout = 20 * time.Second // it may wait for what it has done
+	}
 	client := http.Client{
-		Timeout: 2 * time.Second,
+		Timeout: timeout,
 		Transport: &http.Transport{DisableKeepAlives: true, DialContext: func(ctx context.Context, _, _ string) (net.Conn, error) {
 			return new(net.Dialer).DialContext(ctx, "unix", n.socket())
 		}},

@@ -121,7 +121,7 @@ var bad = map[string][]string{
 	"lease_running_out": {`litefence_lease_remaining_seconds{job="lf",instance="n1"} 0.1x40`},
 	"node_out_of_step":  {`litefence_in_step{job="lf",instance="n2"} 0x40`},
 	"node_unhealthy":    {`litefence_health{job="lf",instance="n2",status="unhealthy"} 1x40`},
-	"lower_gone":       {`litefence_mounted{job="lf",instance="n2"} 0x40`},
+	"lower_gone":        {`litefence_mounted{job="lf",instance="n2"} 0x40`},
 	"certificate_expiring": {
 		`litefence_certificate_expiry_timestamp_seconds{job="lf",instance="n2"} 700000x40`,
 		`litefence_certificate_expiry_timestamp_seconds{job="lf",instance="n2"} 1x40`, // expired
