@@ -234,7 +234,7 @@ func Open(cfg Config) (*Node, error) {
 	})
 	n.newCoordinator()
 	var err error
-	if n.store, err = openStore(cfg.DataDir, cfg.Name, n.log); err != nil {
+	if n.store, err = openStore(cfg.DataDir, cfg.Name, cfg.Log); err != nil {
 		return nil, err
 	}
 	n.fence = n.store.fence
