@@ -154,10 +154,12 @@ func TestEventsAreToldWithoutALock(t *testing.T) {
 		nodes[name] = n.Node
 	}
 	mu.Unlock()
-	w := c.writer()
-	c.allMarked(w)
-	_, err := w.Handoff(t.Context(), c.others(w)[0].name)
-	require.NoError(t, err)
+	eventually(t, "a handoff", func() bool {
+		w := c.writer()
+		c.allMarked(w)
+		_, err := w.Handoff(t.Context(), c.others(w)[0].name)
+		return err == nil
+	})
 	mu.Lock()
 	defer mu.Unlock()
 	for _, kind := range []string{policy.EventLifted, policy.EventFenced, policy.EventHandoff, policy.EventLeader} {
