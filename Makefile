@@ -10,8 +10,10 @@ LDFLAGS := -X main.buildVersion=$(VERSION)
 
 # Debian package for every program that tests and demo call.
 DEPS := gcc:gcc fusermount3:fuse3 iptables:iptables ip:iproute2 python3:python3 sqlite3:sqlite3 strace:strace
+# For the status page's tests alone; without it they are skipped, and say so.
+BROWSER := chromium:chromium
 
-.PHONY: all build test torture faults demo lint bench clean deps go
+.PHONY: all build test torture faults screenshots demo lint bench clean deps browser go
 
 all: build
 
@@ -30,9 +32,10 @@ $(BIN)/litefs: test/litefs/go.mod test/litefs/go.sum | go
 
 # -race: always. -count=1: never a cached answer, half of it is the machine.
 # -p 1: packages one after the other, because timing is measured.
-test: deps lint build
+test: deps browser lint build
 	$(GO) test -race -count=1 -p 1 -timeout 20m ./...
 	$(GO) test -C test/promrules -count=1 ./...
+	$(GO) test -C test/page -race -count=1 -timeout 10m
 
 # The same torture that `make test` has for some seconds, TIME for each journal
 # mode. SEED repeats the choices of a run whose seed was printed.
@@ -46,6 +49,12 @@ torture: deps build
 faults: deps build
 	FAULTS=all LITEFENCE_TEST_BIN=$(CURDIR)/$(BIN)/litefence $(GO) test -count=1 -timeout 0 -v -run '^TestFaults$$' ./test
 
+# docs/img/page-*.png: the status page of real nodes. They look as in docs where
+# Debian's fonts-inter is installed.
+screenshots: deps browser build
+	PAGE_SCREENSHOTS=$(CURDIR)/docs/img LITEFENCE_TEST_BIN=$(CURDIR)/$(BIN)/litefence \
+		$(GO) test -C test/page -count=1 -timeout 10m -v -run '^TestPageOfRealNodes$$'
+
 demo: deps build
 	./$(BIN)/litefence demo -litefs $(BIN)/litefs $(DEMOFLAGS)
 
@@ -53,11 +62,15 @@ lint: go
 	@bad="$$(gofmt -l cmd fusefs policy quorum test)"; \
 	if [ -n "$$bad" ]; then echo "gofmt: run gofmt -w on:" $$bad; exit 1; fi
 	$(GO) vet ./...
+	$(GO) vet -C test/page .
 
 # bindfs is a comparison only: without it the bench goes on.
 bench: deps build
 	@$(MAKE) --no-print-directory deps DEPS=bindfs:bindfs || echo "bench: without bindfs"
 	$(GO) run ./test/bench -litefence $(BIN)/litefence -litefs $(BIN)/litefs $(BENCHFLAGS)
+
+browser:
+	@$(MAKE) --no-print-directory deps DEPS='$(BROWSER)' || echo "make: without chromium the status page is not tested"
 
 clean:
 	rm -rf $(BIN)

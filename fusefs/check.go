@@ -25,16 +25,36 @@ func checkMount(c *Config) error {
 }
 
 func checkHost() error {
-	if os.Geteuid() != 0 {
-		return errors.New("not root: FUSE passthrough needs CAP_SYS_ADMIN; start litefence as root")
-	}
-	if err := checkKernel(); err != nil {
+	for _, err := range CheckHost() {
 		return err
 	}
-	if _, err := os.Stat("/dev/fuse"); err != nil {
-		return errors.New("/dev/fuse is missing: load the module fuse, or give the container --device /dev/fuse")
-	}
 	return nil
+}
+
+// CheckHost says all that this machine lacks for any fenced mount: rights, kernel,
+// device. It changes nothing.
+func CheckHost() (errs []error) {
+	if os.Geteuid() != 0 {
+		errs = append(errs, errors.New("not root: FUSE passthrough needs CAP_SYS_ADMIN; start litefence as root"))
+	}
+	if err := checkKernel(); err != nil {
+		errs = append(errs, err)
+	}
+	if err := checkDevice(); err != nil {
+		errs = append(errs, err)
+	}
+	return errs
+}
+
+func checkDevice() error {
+	f, err := os.OpenFile("/dev/fuse", os.O_RDWR, 0)
+	switch {
+	case errors.Is(err, os.ErrNotExist):
+		return errors.New("/dev/fuse is missing; load the module fuse, or give the container --device /dev/fuse")
+	case err != nil:
+		return fmt.Errorf("/dev/fuse cannot be opened (%w); start litefence as root, and allow the container the device (--device /dev/fuse, --cap-add SYS_ADMIN)", err)
+	}
+	return f.Close()
 }
 
 func checkKernel() error {
@@ -48,7 +68,7 @@ func checkKernel() error {
 		return nil // unknown spelling: the kernel's own answer to INIT decides
 	}
 	if major < 6 || major == 6 && minor < 9 {
-		return fmt.Errorf("kernel %s is too old: FUSE passthrough came with Linux 6.9, boot a newer one", release)
+		return fmt.Errorf("kernel %s is too old: FUSE passthrough came with Linux 6.9; boot a newer one", release)
 	}
 	return nil
 }
@@ -111,7 +131,32 @@ func alive(path string) error {
 	return err
 }
 
-type mountEntry struct{ fstype, source string }
+type mountEntry struct{ fstype, source, device, options string }
+
+// MountedAt describes the topmost mount at path: its type and source, the number
+// of its device, and the filesystem's own options. It asks the kernel's table and
+// not the mount, which may hang. ok is false where nothing is mounted.
+func MountedAt(path string) (fstype, source, device, options string, ok bool) {
+	m, err := mountAt(path)
+	if err != nil || m == nil {
+		return "", "", "", "", false
+	}
+	return m.fstype, m.source, m.device, m.options, true
+}
+
+// MountsOf lists where the filesystem of this device number is mounted.
+func MountsOf(device string) (points []string) {
+	data, err := os.ReadFile("/proc/self/mountinfo")
+	if err != nil {
+		return nil
+	}
+	for line := range strings.Lines(string(data)) {
+		if f := strings.Split(line, " "); len(f) > 4 && f[2] == device {
+			points = append(points, unescapeMount(f[4]))
+		}
+	}
+	return points
+}
 
 // mountAt returns the topmost mount at path, nil if none. It reads the table
 // instead of asking the path, which may hang or be dead.
@@ -130,7 +175,10 @@ func mountIn(mountinfo, path string) (found *mountEntry) {
 		left, right, ok := strings.Cut(strings.TrimSuffix(line, "\n"), " - ")
 		l, r := strings.Split(left, " "), strings.Split(right, " ")
 		if ok && len(l) >= 5 && len(r) >= 2 && unescapeMount(l[4]) == path {
-			found = &mountEntry{fstype: r[0], source: r[1]}
+			found = &mountEntry{fstype: r[0], source: r[1], device: l[2]}
+			if len(r) > 2 {
+				found.options = r[2]
+			}
 		}
 	}
 	return found

@@ -230,11 +230,11 @@ func (n *Node) byClaim() bool {
 // refused.
 var errOtherMode = errors.New("make them equal on all nodes")
 
-func (n *Node) otherMode(name string, s PeerState) error {
-	if s.Mode == n.mode() || s.Mode == "" || n.mode() == "" {
+func otherMode(here, name string, s PeerState) error {
+	if s.Mode == here || s.Mode == "" || here == "" {
 		return nil
 	}
-	return fmt.Errorf("litefs.mode: %s here, %s on %s; %w", n.mode(), s.Mode, name, errOtherMode)
+	return fmt.Errorf("litefs.mode: %s here, %s on %s; %w", here, s.Mode, name, errOtherMode)
 }
 
 // checkModes returns why this node must not run beside its peers, if so.

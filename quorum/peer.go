@@ -36,6 +36,7 @@ type PeerState struct {
 	Heartbeat time.Duration     `json:"heartbeat"`
 	Lease     time.Duration     `json:"lease"`
 	Version   string            `json:"version"`
+	Time      time.Time         `json:"time"` // its wall clock, which nothing rests on
 	Term      uint64            `json:"term"`
 	Leader    string            `json:"leader"`
 	Fenced    bool              `json:"fenced"`
@@ -52,6 +53,9 @@ type PeerState struct {
 	Applied   uint64            `json:"applied"`            // of raft's log
 	Problem   string            `json:"problem,omitempty"`  // of a leader that finds no primary
 	Conflict  bool              `json:"conflict,omitempty"` // the problem is contents that exclude each other
+	// Hears is, by name of every other node, how long its newest answer to this
+	// node's question took, in milliseconds; null where it did not answer.
+	Hears map[string]*float64 `json:"hears,omitempty"`
 
 	Health policy.HealthStatus `json:"health"`
 }

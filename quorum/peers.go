@@ -21,7 +21,8 @@ const (
 type peerRecord struct {
 	state PeerState
 	err   error
-	at    time.Time // of the last answer
+	at    time.Time     // of the last answer
+	rtt   time.Duration // of the question that was answered last
 }
 
 // addresses returns name to address of all other nodes, configured or members.
@@ -64,8 +65,10 @@ func (n *Node) askPeers() {
 			defer wg.Done()
 			ctx, cancel := context.WithTimeout(meaning(n.ctx, name), peerTimeout)
 			defer cancel()
+			asked := n.clock.Mono()
 			s, err := n.peers.state(ctx, addr)
 			if err == nil {
+				n.noteLink(name, time.Duration(n.clock.Mono()-asked))
 				err = n.vet(name, addr, s)
 			}
 			n.notePeer(name, s, err)
@@ -103,19 +106,28 @@ func (n *Node) vet(name, addr string, s PeerState) error {
 }
 
 func (n *Node) mismatch(name, addr string, s PeerState) error {
+	return mismatch(PeerState{
+		Version: n.cfg.Version, Protocol: peerProtocol, Cluster: n.clusterID(), Mode: n.mode(),
+		Heartbeat: n.cfg.HeartbeatTimeout, Lease: n.cfg.Lease,
+	}, name, addr, s)
+}
+
+// mismatch says why self cannot run beside the node that is meant by name and
+// addr, and says of itself what s has.
+func mismatch(self PeerState, name, addr string, s PeerState) error {
 	switch {
 	case s.Name != name:
 		return fmt.Errorf("quorum.peers: %s at %s says it is %q; correct the name or the address", name, addr, s.Name)
-	case s.Protocol != peerProtocol:
-		return fmt.Errorf("%s runs version %s (protocol %d), this node %s (protocol %d); run the same version on all nodes", name, s.Version, s.Protocol, n.cfg.Version, peerProtocol)
-	case s.Cluster != "" && n.clusterID() != "" && s.Cluster != n.clusterID():
-		return fmt.Errorf("%s at %s belongs to another cluster (%s, this node to %s); correct the address, or move the data-dir of the node that is wrong away", name, addr, s.Cluster, n.clusterID())
-	case s.Heartbeat != n.cfg.HeartbeatTimeout:
-		return fmt.Errorf("quorum.heartbeat-timeout: %s here, %s on %s; make them equal on all nodes", n.cfg.HeartbeatTimeout, s.Heartbeat, name)
-	case s.Lease != n.cfg.Lease:
-		return fmt.Errorf("quorum.lease: %s here, %s on %s; make them equal on all nodes", n.cfg.Lease, s.Lease, name)
+	case s.Protocol != self.Protocol:
+		return fmt.Errorf("%s runs version %s (protocol %d), this node %s (protocol %d); run the same version on all nodes", name, s.Version, s.Protocol, self.Version, self.Protocol)
+	case s.Cluster != "" && self.Cluster != "" && s.Cluster != self.Cluster:
+		return fmt.Errorf("%s at %s belongs to another cluster (%s, this node to %s); correct the address, or move the data-dir of the node that is wrong away", name, addr, s.Cluster, self.Cluster)
+	case s.Heartbeat != self.Heartbeat:
+		return fmt.Errorf("quorum.heartbeat-timeout: %s here, %s on %s; make them equal on all nodes", self.Heartbeat, s.Heartbeat, name)
+	case s.Lease != self.Lease:
+		return fmt.Errorf("quorum.lease: %s here, %s on %s; make them equal on all nodes", self.Lease, s.Lease, name)
 	}
-	return n.otherMode(name, s)
+	return otherMode(self.Mode, name, s)
 }
 
 // CheckPeers asks every peer once and returns the first reason, if any, for
@@ -133,11 +145,11 @@ func (n *Node) CheckPeers() error {
 // peerState is what this node tells the others.
 func (n *Node) peerState(ctx context.Context) PeerState {
 	s := PeerState{
-		Name: n.cfg.Name, RaftID: string(n.raftID()), Version: n.cfg.Version,
+		Name: n.cfg.Name, RaftID: string(n.raftID()), Version: n.cfg.Version, Time: time.Now(),
 		Heartbeat: n.cfg.HeartbeatTimeout, Lease: n.cfg.Lease,
 		Protocol: peerProtocol, Cluster: n.clusterID(), Addresses: n.cfg.Peers,
 		Witness: n.cfg.LiteFS == nil, Voters: n.fsm.state().Voters, Applied: n.raft.AppliedIndex(),
-		Health: n.health.get(),
+		Health: n.health.get(), Hears: n.hears(),
 	}
 	for _, m := range n.servers() {
 		s.Members = append(s.Members, string(m.ID))

@@ -25,6 +25,7 @@ const (
 // status` and /v1/status.
 type Status struct {
 	Node              string              `json:"node"`
+	Time              time.Time           `json:"time"` // of this answer, by this node's wall clock
 	Mode              string              `json:"mode"` // serve, follow
 	RaftID            string              `json:"raft_id"`
 	Address           string              `json:"address"`
@@ -81,17 +82,21 @@ type PeerStatus struct {
 	Address   string           `json:"address"`
 	Answers   bool             `json:"answers"`
 	Error     string           `json:"error,omitempty"`
-	RTTMS     float64          `json:"rtt_ms"`
+	RTTMS     float64          `json:"rtt_ms"` // of a heartbeat where this node leads, else of a question
 	Fenced    bool             `json:"fenced"`
 	Reason    policy.Reason    `json:"reason,omitempty"`
 	Positions policy.Positions `json:"positions,omitempty"`
 	InStep    bool             `json:"in_step"`
 	Lag       int64            `json:"lag"` // transactions behind this node
 	// RaftID is the one under which it answers; "" where it has never answered.
-	RaftID     string `json:"raft_id"`
-	Member     string `json:"member"` // voter, nonvoter, none
-	Witness    bool   `json:"witness"`
-	Membership string `json:"membership,omitempty"` // what is wrong with its part, and the mend
+	RaftID string `json:"raft_id"`
+	// LastAnswerS is the age of its last answer to a question, in seconds; null =
+	// never. Hears is whom it said there that it hears.
+	LastAnswerS *float64            `json:"last_answer_s"`
+	Hears       map[string]*float64 `json:"hears,omitempty"`
+	Member      string              `json:"member"` // voter, nonvoter, none
+	Witness     bool                `json:"witness"`
+	Membership  string              `json:"membership,omitempty"` // what is wrong with its part, and the mend
 
 	HealthStatus policy.Health `json:"health_status,omitempty"` // "" = it never answered
 	Health       HealthView    `json:"health"`
@@ -277,7 +282,7 @@ func (n *Node) statusWith(pos policy.Positions, marker policy.OpenRef) Status {
 	fs := n.fenceStateLocked(st)
 	state, failed := n.resolve.State()
 	s := Status{
-		Node: n.cfg.Name, Mode: n.mode(), RaftID: string(n.raftID()), Address: n.cfg.Advertise, Version: n.cfg.Version,
+		Node: n.cfg.Name, Time: time.Now(), Mode: n.mode(), RaftID: string(n.raftID()), Address: n.cfg.Advertise, Version: n.cfg.Version,
 		Term: o.Term, Leader: o.Leader, IsLeader: o.RaftLeader, Role: o.Role.String(),
 		Fenced: !v.Admit, Reason: v.Reason, Since: n.since, Writable: v.Admit,
 		HasQuorum: o.HasQuorum(), CanCommitWrites: o.CanCommitWrites(),
@@ -304,9 +309,7 @@ func (n *Node) statusWith(pos policy.Positions, marker policy.OpenRef) Status {
 	if n.fence.On {
 		s.FenceReason = n.fence.Reason
 	}
-	if until, ok := n.lease.until(n.reigning); ok && !s.Witness {
-		s.LeaseLeftMS = min(n.cfg.Lease.Milliseconds(), max(0, (until-n.clock.Boot())/int64(time.Millisecond)))
-	}
+	s.LeaseLeftMS = n.leaseLeftLocked().Milliseconds()
 	for name, addr := range addrs {
 		s.Peers = append(s.Peers, n.peerStatus(name, addr, st, pos))
 		s.LastHeartbeatFrom[name] = nil
@@ -333,9 +336,7 @@ func (n *Node) peerStatus(name, addr string, st state, own policy.Positions) Pee
 	if rec.err != nil {
 		p.Error = rec.err.Error()
 	}
-	if rtt, ok := n.rtts[raft.ServerID(rec.state.RaftID)]; ok {
-		p.RTTMS = float64(rtt) / float64(time.Millisecond)
-	}
+	n.linkLocked(&p, rec)
 	return p
 }
 

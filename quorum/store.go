@@ -80,27 +80,9 @@ func openStore(dir, name string, log *slog.Logger) (_ *store, err error) {
 }
 
 func (s *store) open(dir, name string, log *slog.Logger) (err error) {
-	if s.fence, err = loadFence(dir); err != nil {
-		return err
-	}
-	path, snaps := filepath.Join(dir, "raft.db"), filepath.Join(dir, "snapshots")
-	mend := fmt.Sprintf("; restore it, or move %s away to start this node empty", dir)
-	_, err = os.Lstat(path)
-	fresh := errors.Is(err, os.ErrNotExist)
-	if left, _ := os.ReadDir(snaps); fresh && len(left) > 0 {
-		return fmt.Errorf("quorum.data-dir %s: raft.db is missing beside its snapshots%s", dir, mend)
-	}
-	if !fresh {
-		var unfit ConfigError
-		s.id, err = checkState(dir, name)
-		if errors.As(err, &unfit) || errors.Is(err, os.ErrPermission) {
-			return diskError(err)
-		}
-		if err != nil {
-			return fmt.Errorf("%w%s", err, mend)
-		}
-	}
-	if err := checkWritable(dir, path, snaps); err != nil {
+	path, snaps := storeFiles(dir)
+	fresh, err := s.look(dir, name)
+	if err != nil {
 		return err
 	}
 	if fresh {
@@ -122,6 +104,46 @@ func (s *store) open(dir, name string, log *slog.Logger) (err error) {
 		return fmt.Errorf("%s: %w", path, err)
 	}
 	return nil
+}
+
+func storeFiles(dir string) (db, snapshots string) {
+	return filepath.Join(dir, "raft.db"), filepath.Join(dir, "snapshots")
+}
+
+// look reads what is there, changes nothing, and says what is wrong with it.
+func (s *store) look(dir, name string) (fresh bool, err error) {
+	if s.fence, err = loadFence(dir); err != nil {
+		return false, err
+	}
+	path, snaps := storeFiles(dir)
+	mend := fmt.Sprintf("; restore it, or move %s away to start this node empty", dir)
+	_, err = os.Lstat(path)
+	fresh = errors.Is(err, os.ErrNotExist)
+	if left, _ := os.ReadDir(snaps); fresh && len(left) > 0 {
+		return fresh, fmt.Errorf("quorum.data-dir %s: raft.db is missing beside its snapshots%s", dir, mend)
+	}
+	if !fresh {
+		var unfit ConfigError
+		s.id, err = checkState(dir, name)
+		if errors.As(err, &unfit) || errors.Is(err, os.ErrPermission) {
+			return fresh, diskError(err)
+		}
+		if err != nil {
+			return fresh, fmt.Errorf("%w%s", err, mend)
+		}
+	}
+	return fresh, checkWritable(dir, path, snaps)
+}
+
+// CheckDataDir says what would keep the node of this name from starting on the
+// data directory; nil where the directory is not there yet. It changes nothing,
+// and must not be asked of a directory that a daemon has in use.
+func CheckDataDir(dir, name string) error {
+	if _, err := os.Stat(dir); errors.Is(err, os.ErrNotExist) {
+		return nil
+	}
+	_, err := new(store).look(dir, name)
+	return err
 }
 
 // close closes what is open. The lock goes last.

@@ -18,16 +18,18 @@ const module = "github.com/litefence/litefence"
 // of the project that its code may import. Tests of a room keep the rule too,
 // except for the shared helpers of test/.
 var mayImport = map[string][]string{
-	"policy":        {},
-	"fusefs":        {"policy"},
-	"quorum":        {"policy"},
-	"quorum/model":  {"policy"},
-	"quorum/litefs": {"policy"},
-	"cmd/litefence": {"policy", "fusefs", "quorum", "quorum/litefs", "test/cluster", "test/workload"},
-	"test":          {"test/cluster", "test/workload"},
-	"test/bench":    {"test/cluster"},
-	"test/cluster":  {"test/workload"},
-	"test/workload": {},
+	"policy":             {},
+	"fusefs":             {"policy"},
+	"quorum":             {"policy"},
+	"quorum/model":       {"policy"},
+	"quorum/litefs":      {"policy"},
+	"cmd/litefence":      {"policy", "fusefs", "quorum", "quorum/litefs", "cmd/litefence/page", "test/cluster", "test/workload"},
+	"cmd/litefence/page": {},
+	"test":               {"test/cluster", "test/workload"},
+	"test/bench":         {"test/cluster"},
+	"test/cluster":       {"test/workload"},
+	"test/page":          {"test/cluster", "test/workload", "cmd/litefence/page"},
+	"test/workload":      {},
 }
 
 func TestWhoMayKnowWhom(t *testing.T) {

@@ -15,12 +15,11 @@ import (
 	"github.com/litefence/litefence/quorum"
 )
 
-func acceptLossMain(args []string) int {
-	fs := newFlags("accept-loss", "accept-loss [-config FILE] [-json] [-yes]")
+func acceptLossMain(fs *cli) int {
 	connect := socketFlags(fs)
 	yes := fs.Bool("yes", false, "do not ask")
 	asJSON := fs.Bool("json", false, "show as JSON what would be lost; accepts it only with -yes")
-	if code, ok := parse(fs, args); !ok {
+	if _, code, ok := fs.parse(); !ok {
 		return code
 	}
 	c, err := connect()
@@ -28,6 +27,9 @@ func acceptLossMain(args []string) int {
 		return fail(exitUsage, err)
 	}
 	plan, err := c.acceptLoss(nil)
+	if errors.Is(err, errNoDaemon) {
+		return fail(exitNotReady, err)
+	}
 	if err != nil {
 		return fail(exitFailed, err)
 	}

@@ -13,6 +13,7 @@ import (
 	"path/filepath"
 	"time"
 
+	"github.com/litefence/litefence/cmd/litefence/page"
 	"github.com/litefence/litefence/fusefs"
 	"github.com/litefence/litefence/quorum"
 )
@@ -66,6 +67,7 @@ type route struct {
 // readOnly lists what admin.listen shows. Nothing here may change anything.
 func (d *daemon) readOnly() []route {
 	return []route{
+		{"GET /{$}", page.Handler().ServeHTTP},
 		{"GET /v1/status", func(w http.ResponseWriter, r *http.Request) { answer(w, d.status(r.Context()), nil) }},
 		{"GET /v1/events", d.serveEvents},
 		{"GET /metrics", d.metrics.handler(d)},
@@ -207,7 +209,7 @@ func (c *adminClient) do(ctx context.Context, method, path string, body io.Reade
 	}
 	resp, err := c.http.Do(req)
 	if err != nil {
-		return fmt.Errorf("no daemon answers on %s: %w", c.socket, err)
+		return fmt.Errorf("%w on %s: %w", errNoDaemon, c.socket, err)
 	}
 	defer resp.Body.Close()
 	if resp.StatusCode != http.StatusOK {
@@ -233,7 +235,7 @@ func (c *adminClient) ask(ctx context.Context, path string, q, out any, exits ma
 	patient.Timeout = 0
 	resp, err := patient.Do(req)
 	if err != nil {
-		return exitNotReady, fmt.Errorf("no daemon answers on %s: %w", c.socket, err)
+		return exitNotReady, fmt.Errorf("%w on %s: %w", errNoDaemon, c.socket, err)
 	}
 	defer resp.Body.Close()
 	if err := json.NewDecoder(resp.Body).Decode(out); err != nil {

@@ -3,13 +3,11 @@ package main
 import (
 	"encoding/json"
 	"errors"
-	"flag"
 	"fmt"
 	"io/fs"
 	"net"
 	"os"
 	"path/filepath"
-	"slices"
 	"strings"
 	"time"
 )
@@ -30,32 +28,12 @@ type caIssued struct {
 	Expires time.Time `json:"expires"`
 }
 
-func caMain(args []string) int {
-	sub := ""
-	if len(args) > 0 {
-		sub = args[0]
-	}
-	switch sub {
-	case "init":
-		return caInit(args[1:])
-	case "issue":
-		return caIssue(args[1:])
-	}
-	const line = "usage: litefence ca init [flags] | litefence ca issue NODE [flags]    (-h on each)"
-	if slices.Contains([]string{"-h", "-help", "--help", "help"}, sub) {
-		fmt.Println(line)
-		return exitDone
-	}
-	return fail(exitUsage, errors.New(line))
-}
-
-func caInit(args []string) int {
-	fs := newFlags("ca init", "ca init [-dir DIR] [-days N] [-name NAME] [-json]")
+func caInit(fs *cli) int {
 	dir := fs.String("dir", "litefence-ca", "`directory` of the CA's certificate and key")
-	days := fs.Int("days", defaultCADays, "how many days it is valid")
-	name := fs.String("name", "litefence CA", "its name, as errors show it")
+	days := fs.Int("days", defaultCADays, "how many `days` it is valid")
+	name := fs.String("name", "litefence CA", "its `name`, as errors show it")
 	asJSON := fs.Bool("json", false, "as JSON")
-	if code, ok := parseAll(fs, args); !ok {
+	if _, code, ok := fs.parse(); !ok {
 		return code
 	}
 	pair, err := newCA(*name, *days)
@@ -77,25 +55,17 @@ next: litefence ca issue NODE -dir %s, for every node of quorum.peers
 	return exitDone
 }
 
-func caIssue(args []string) int {
-	fs := newFlags("ca issue", "ca issue NODE [-dir DIR] [-out DIR] [-days N] [-names A,B] [-json]")
+func caIssue(fs *cli) int {
 	dir := fs.String("dir", "litefence-ca", "`directory` of the CA's certificate and key")
 	out := fs.String("out", "", "`directory` for the node's files (default ./NODE)")
-	days := fs.Int("days", defaultNodeDays, "how many days it is valid; never longer than the CA")
-	names := fs.String("names", "", "further DNS names and IP addresses, `separated` by commas; none may be another node's name")
+	days := fs.Int("days", defaultNodeDays, "how many `days` it is valid; never longer than the CA")
+	names := fs.String("names", "", "further DNS `names` and IP addresses, separated by commas; none may be another node's name")
 	asJSON := fs.Bool("json", false, "as JSON")
-	node := ""
-	if len(args) > 0 && !strings.HasPrefix(args[0], "-") {
-		node, args = args[0], args[1:]
-	}
-	if code, ok := parse(fs, args); !ok {
+	nodes, code, ok := fs.parse()
+	if !ok {
 		return code
 	}
-	if node == "" && fs.NArg() == 1 {
-		node = fs.Arg(0)
-	} else if fs.NArg() > 0 {
-		return fail(exitUsage, fmt.Errorf("ca issue: unexpected %q; it takes one NODE", fs.Arg(0)))
-	}
+	node := strings.Join(nodes, "")
 	if !nodeName.MatchString(node) {
 		return fail(exitUsage, fmt.Errorf("ca issue: %q is not a node name; give the name that quorum.peers has, as n1", node))
 	}
@@ -184,17 +154,6 @@ func writeExcl(f newFile) error {
 		os.Remove(f.path)
 	}
 	return err
-}
-
-// parseAll parses flags of a command that takes nothing else.
-func parseAll(fs *flag.FlagSet, args []string) (code int, ok bool) {
-	if code, ok := parse(fs, args); !ok {
-		return code, false
-	}
-	if fs.NArg() > 0 {
-		return fail(exitUsage, fmt.Errorf("%s: unexpected %q", fs.Name(), fs.Arg(0))), false
-	}
-	return 0, true
 }
 
 func showJSON(v any) int {

@@ -36,7 +36,7 @@ func said(t *testing.T, run func() int) (code int, out, errs string) {
 
 func ca(t *testing.T, args ...string) (code int, out, errs string) {
 	t.Helper()
-	return said(t, func() int { return caMain(args) })
+	return said(t, func() int { return litefence(append([]string{"ca"}, args...)...) })
 }
 
 func quietLog() *slog.Logger { return slog.New(slog.NewTextHandler(io.Discard, nil)) }
@@ -124,9 +124,9 @@ func TestCAUsage(t *testing.T) {
 		{[]string{"init", "-h"}, exitDone, "-days"},
 		{[]string{"issue", "-h"}, exitDone, "-names"},
 	} {
-		code, _, errs := ca(t, tc.args...)
+		code, out, errs := ca(t, tc.args...)
 		require.Equal(t, tc.code, code, tc.args)
-		require.Contains(t, errs, tc.want, tc.args)
+		require.Contains(t, out+errs, tc.want, tc.args)
 	}
 	left, err := os.ReadDir(".")
 	require.NoError(t, err)

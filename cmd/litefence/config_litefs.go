@@ -33,13 +33,22 @@ func (c *Config) readLiteFSConfig() error {
 	if c.LiteFS.DataDir == "" {
 		c.LiteFS.DataDir = s.DataDir
 	}
-	switch {
-	case s.FUSEDir != c.Fence.Lower:
-		return fmt.Errorf("litefs.config: %s mounts on %s, but fence.lower is %s; make them equal", c.LiteFS.Config, s.FUSEDir, c.Fence.Lower)
-	case s.DataDir != c.LiteFS.DataDir:
-		return fmt.Errorf("litefs.config: %s keeps its data in %s, but litefs.data-dir is %s; make them equal", c.LiteFS.Config, s.DataDir, c.LiteFS.DataDir)
+	if err := c.fits(s); err != nil {
+		return errors.New(oneLine(err))
 	}
-	return c.checkLocalURL(s.HTTPAddr)
+	return nil
+}
+
+// fits returns everything in which LiteFS's config is about another LiteFS.
+func (c *Config) fits(s litefs.Settings) error {
+	var errs []error
+	if s.FUSEDir != c.Fence.Lower {
+		errs = append(errs, fmt.Errorf("litefs.config: %s mounts on %s, but fence.lower is %s; make them equal", c.LiteFS.Config, s.FUSEDir, c.Fence.Lower))
+	}
+	if s.DataDir != c.LiteFS.DataDir {
+		errs = append(errs, fmt.Errorf("litefs.config: %s keeps its data in %s, but litefs.data-dir is %s; make them equal", c.LiteFS.Config, s.DataDir, c.LiteFS.DataDir))
+	}
+	return errors.Join(append(errs, c.checkLocalURL(s.HTTPAddr))...)
 }
 
 // checkLocalURL keeps a copied config from taking another machine's LiteFS for

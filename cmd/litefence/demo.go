@@ -4,6 +4,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"io"
 	"os"
 	"os/exec"
 	"os/signal"
@@ -20,18 +21,23 @@ type demoOptions struct {
 	journal   string
 	compare   bool
 	keepLogs  int
+	asJSON    bool
+	out       io.Writer // what is told meanwhile
 }
 
-func demoMain(args []string) int {
+func demoMain(fs *cli) int {
 	var o demoOptions
-	fs := newFlags("demo", "demo [-partition 20s] [-litefs FILE] [-journal wal|delete] [-compare=false]")
-	fs.DurationVar(&o.partition, "partition", 20*time.Second, "how long the primary is cut off")
-	fs.StringVar(&o.litefs, "litefs", "", "LiteFS `binary` (default: beside litefence, then on the PATH)")
-	fs.StringVar(&o.journal, "journal", "wal", "journal `mode` of the application's database: wal, delete, truncate, persist")
+	fs.DurationVar(&o.partition, "partition", 20*time.Second, "how long (`duration`) the primary is cut off")
+	fs.StringVar(&o.litefs, "litefs", "", "LiteFS `file` (default: beside litefence, then on the PATH)")
+	fs.StringVar(&o.journal, "journal", "wal", "journal mode of the application's database: `wal|delete|truncate|persist`")
 	fs.BoolVar(&o.compare, "compare", true, "repeat it with the application writing straight to LiteFS")
-	fs.IntVar(&o.keepLogs, "log-lines", 30, "lines of each log to show when something fails")
-	if code, ok := parse(fs, args); !ok {
+	fs.IntVar(&o.keepLogs, "log-lines", 30, "how many `lines` of each log to show when something fails")
+	fs.BoolVar(&o.asJSON, "json", false, "the figures as JSON; what happens meanwhile is told on standard error")
+	if _, code, ok := fs.parse(); !ok {
 		return code
+	}
+	if o.out = os.Stdout; o.asJSON {
+		o.out = os.Stderr
 	}
 	if err := o.complete(); err != nil {
 		return fail(exitUsage, err)
@@ -70,22 +76,28 @@ func demo(ctx context.Context, o demoOptions) int {
 		return demoFailed(ctx, err)
 	}
 	broken := fenced.broken()
-	fenced.print(os.Stdout)
+	shown := demoShown{Broken: append([]string{}, broken...), Fenced: fenced.shown()}
+	fenced.print(o.out)
 	if o.compare {
 		direct, err := runDemo(ctx, o, "for comparison: the same partition, the application writes straight to LiteFS (litefence still elects)", (*cluster.Node).Lower, false)
 		if err != nil {
 			return demoFailed(ctx, err)
 		}
-		direct.print(os.Stdout)
-		printComparison(os.Stdout, fenced, direct)
+		direct.print(o.out)
+		printComparison(o.out, fenced, direct)
+		without := direct.shown()
+		shown.Without = &without
+	}
+	if o.asJSON {
+		showJSON(shown)
 	}
 	for _, b := range broken {
-		fmt.Println("BROKEN:", b)
+		fmt.Fprintln(o.out, "BROKEN:", b)
 	}
 	if len(broken) > 0 {
 		return exitBroken
 	}
-	fmt.Println("Every promise that this demo looks at was kept.")
+	fmt.Fprintln(o.out, "Every promise that this demo looks at was kept.")
 	return exitDone
 }
 
@@ -107,7 +119,7 @@ func demoFailed(ctx context.Context, err error) int {
 // is gone when it returns, whatever happened; its logs are shown first where
 // it failed, or broke a promise that it is judged by.
 func runDemo(ctx context.Context, o demoOptions, title string, mount func(*cluster.Node) string, judged bool) (v *verdict, err error) {
-	fmt.Printf("\n== %s\n", title)
+	fmt.Fprintf(o.out, "\n== %s\n", title)
 	self, err := os.Executable()
 	if err != nil {
 		return nil, err

@@ -12,6 +12,12 @@ import (
 // second.
 func hiddenMain(name string, args []string) (code int, ok bool) {
 	switch name {
+	case probeMountCommand:
+		syscall.Exit(probeMountMain(args))
+	case probeEnterCommand:
+		syscall.Exit(probeEnterMain(args))
+	case nodesCommand:
+		syscall.Exit(nodesMain(args))
 	case probeLowerCommand:
 		syscall.Exit(probeLower(args))
 	case proberCommand:

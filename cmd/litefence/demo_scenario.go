@@ -29,7 +29,7 @@ type scenario struct {
 
 func newScenario(o demoOptions, c *cluster.Cluster, mount func(*cluster.Node) string) *scenario {
 	return &scenario{
-		o: o, c: c, mount: mount, timeline: newTimeline(),
+		o: o, c: c, mount: mount, timeline: newTimeline(o.out),
 		writers: map[string]*cluster.App{}, readers: map[string]*cluster.App{},
 		facts: facts{events: map[string][]workload.Event{}, reads: map[string][]workload.Event{}, rows: map[string][]string{}, integrity: map[string]string{}},
 	}

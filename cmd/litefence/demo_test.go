@@ -1,6 +1,7 @@
 package main
 
 import (
+	"encoding/json"
 	"strings"
 	"testing"
 	"time"
@@ -43,6 +44,13 @@ func TestVerdictOfAGoodRun(t *testing.T) {
 	require.Equal(t, []int{3, 2}, []int{v.acked, v.present})
 	require.Equal(t, 1, v.lostLease, "b was acknowledged within the lease; the majority never saw it")
 	require.Zero(t, v.lostBefore+v.lostNew+v.inDoubt)
+
+	b, err := json.Marshal(v.shown())
+	require.NoError(t, err)
+	require.JSONEq(t, `{"old_primary":"n1","last_ack_ms":105,"time_to_fence_ms":310,"writes_refused":1,"stale_acks":0,"late_acks":0,
+		"majority_writable_ms":1500,"reads_while_fenced":1,"reads_failed_while_fenced":0,"followed_ms":500,"rows_acknowledged":3,"rows_present":2,
+		"lost_of_new_primary":0,"lost_acknowledged_before_cut":0,"lost_acknowledged_within_lease":1,"in_doubt":0,
+		"integrity_check":{"n1":"ok","n2":"ok","n3":"ok"}}`, string(b))
 }
 
 func TestVerdictSeesBrokenPromises(t *testing.T) {

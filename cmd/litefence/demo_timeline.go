@@ -2,6 +2,7 @@ package main
 
 import (
 	"fmt"
+	"io"
 	"strings"
 	"sync"
 
@@ -12,6 +13,7 @@ import (
 // timeline tells what happens while it happens: the turning points at once,
 // a count every two seconds between them.
 type timeline struct {
+	w       io.Writer
 	mu      sync.Mutex
 	start   int64
 	cut     int64
@@ -24,8 +26,8 @@ type timeline struct {
 
 type tally struct{ acked, refused, reads, failedReads int }
 
-func newTimeline() *timeline {
-	return &timeline{start: workload.Now(), count: map[string]*tally{}}
+func newTimeline(w io.Writer) *timeline {
+	return &timeline{w: w, start: workload.Now(), count: map[string]*tally{}}
 }
 
 func seconds(ns int64) string { return fmt.Sprintf("%.2f s", float64(ns)/1e9) }
@@ -37,7 +39,7 @@ func (t *timeline) say(format string, args ...any) {
 }
 
 func (t *timeline) sayLocked(format string, args ...any) {
-	fmt.Printf("%7.2f  %s\n", float64(workload.Now()-t.start)/1e9, fmt.Sprintf(format, args...))
+	fmt.Fprintf(t.w, "%7.2f  %s\n", float64(workload.Now()-t.start)/1e9, fmt.Sprintf(format, args...))
 }
 
 // cutAt marks the cut; it was made at the monotonic time at.

@@ -39,17 +39,13 @@ var handoffExits = map[int]int{
 	http.StatusBadRequest:     exitUsage,
 }
 
-func handoffMain(args []string) int {
-	fs := newFlags("handoff", "handoff [NODE] [-timeout 10s] [-config FILE] [-json]")
+func handoffMain(fs *cli) int {
 	connect := socketFlags(fs)
-	timeout := fs.Duration("timeout", handoffTimeout, "call it off after this long")
+	timeout := fs.Duration("timeout", handoffTimeout, "call it off after this `duration`")
 	asJSON := fs.Bool("json", false, "as JSON")
-	nodes, code, ok := parseAround(fs, args)
+	nodes, code, ok := fs.parse()
 	if !ok {
 		return code
-	}
-	if len(nodes) > 1 {
-		return fail(exitUsage, fmt.Errorf("handoff: one NODE at most, not %q and %q", nodes[0], nodes[1]))
 	}
 	to := strings.Join(nodes, "")
 	if *timeout <= 0 {
@@ -60,12 +56,16 @@ func handoffMain(args []string) int {
 		return fail(exitUsage, err)
 	}
 	code, r, err := c.handoff(context.Background(), to, *timeout)
+	if *asJSON && !errors.Is(err, errNoDaemon) {
+		_ = json.NewEncoder(os.Stdout).Encode(r)
+	}
 	if err != nil {
 		return fail(code, err)
 	}
 	if *asJSON {
-		_ = json.NewEncoder(os.Stdout).Encode(r)
-	} else if r.From == r.Primary {
+		return exitDone
+	}
+	if r.From == r.Primary {
 		fmt.Println(r.Primary, "is primary already")
 	} else {
 		fmt.Printf("%s is primary; no writes for %d ms\n", r.Primary, r.PausedMS)

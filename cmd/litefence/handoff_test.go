@@ -45,14 +45,14 @@ func TestHandoffExitCodes(t *testing.T) {
 	}
 
 	status, reply = 200, handoffReply{}
-	require.Equal(t, exitDone, handoffMain([]string{"-socket", socket, "n3", "-timeout", "2s"}), "flags on both sides")
+	require.Equal(t, exitDone, litefence("handoff", "-socket", socket, "n3", "-timeout", "2s"), "flags on both sides")
 	require.Equal(t, handoffBody{To: "n3", Timeout: "2s"}, got)
-	require.Equal(t, exitDone, handoffMain([]string{"-socket", socket}))
+	require.Equal(t, exitDone, litefence("handoff", "-socket", socket))
 	require.Equal(t, handoffBody{Timeout: "10s"}, got)
-	require.Equal(t, exitUsage, handoffMain([]string{"-socket", socket, "n2", "n3"}))
-	require.Equal(t, exitUsage, handoffMain([]string{"-socket", socket, "-timeout", "0s"}))
+	require.Equal(t, exitUsage, litefence("handoff", "-socket", socket, "n2", "n3"))
+	require.Equal(t, exitUsage, litefence("handoff", "-socket", socket, "-timeout", "0s"))
 	srv.Close()
-	require.Equal(t, exitNotReady, handoffMain([]string{"-socket", socket}))
+	require.Equal(t, exitNotReady, litefence("handoff", "-socket", socket))
 }
 
 // A bad body is answered with what a good one looks like, and asks nobody.

@@ -17,6 +17,7 @@ import (
 const (
 	statusEvery  = time.Second            // at the latest, between two status events
 	statusPause  = 200 * time.Millisecond // at the least
+	leaseEvery   = 100 * time.Millisecond // between two lease events
 	sendWithin   = 2 * time.Second        // a client that takes no bytes for this long is dropped
 	sharedWithin = 400 * time.Millisecond // for what a shared status asks of LiteFS
 )
@@ -24,6 +25,8 @@ const (
 // serveEvents is GET /v1/events: server-sent events. "status" with what
 // /v1/status says comes first, at every change and at least once a second;
 // "change" with a policy.Event comes for every change, those that are kept first.
+// "lease" with the lease_left_ms alone comes ten times a second while this node
+// holds one: it is refilled far more often than anything else changes.
 func (d *daemon) serveEvents(w http.ResponseWriter, r *http.Request) {
 	after := uint64(0)
 	if id := r.Header.Get("Last-Event-ID"); id != "" {
@@ -61,6 +64,8 @@ func (d *daemon) serveEvents(w http.ResponseWriter, r *http.Request) {
 func (d *daemon) stream(ctx context.Context, s *stream, watching *watcher) {
 	due := time.NewTimer(statusEvery)
 	defer due.Stop()
+	lease := time.NewTicker(leaseEvery)
+	defer lease.Stop()
 	sent := time.Now()
 	for s.err == nil {
 		select {
@@ -76,6 +81,10 @@ func (d *daemon) stream(ctx context.Context, s *stream, watching *watcher) {
 			s.status(d.sharedStatus(ctx))
 			sent = time.Now()
 			due.Reset(statusEvery)
+		case <-lease.C:
+			if left := d.node.LeaseLeft(); left > 0 {
+				s.send("event: lease\n", fmt.Appendf(nil, `{"lease_left_ms":%d}`, left.Milliseconds()))
+			}
 		}
 	}
 }

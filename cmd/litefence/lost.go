@@ -15,11 +15,10 @@ import (
 )
 
 // lostMain reads the files: it works without a running daemon too.
-func lostMain(args []string) int {
-	fs := newFlags("lost", "lost [-config FILE] [-json] [list | show ID]")
+func lostMain(fs *cli) int {
 	path := fs.String("config", "", "config `file` (default /etc/litefence.yml, then ./litefence.yml)")
 	asJSON := fs.Bool("json", false, "as JSON")
-	words, code, ok := parseAround(fs, args)
+	words, code, ok := fs.parse()
 	if !ok {
 		return code
 	}

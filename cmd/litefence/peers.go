@@ -32,11 +32,10 @@ var peersExits = map[int]int{
 
 const peersUsage = "peers [-config FILE] [-json] [add NODE ADDR | remove NODE]"
 
-func peersMain(args []string) int {
-	fs := newFlags("peers", peersUsage)
+func peersMain(fs *cli) int {
 	connect := socketFlags(fs)
 	asJSON := fs.Bool("json", false, "as JSON")
-	words, code, ok := parseAround(fs, args)
+	words, code, ok := fs.parse()
 	if !ok {
 		return code
 	}

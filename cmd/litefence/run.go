@@ -24,11 +24,10 @@ import (
 // stopWithin bounds the polite part of a shutdown: drain, key, leadership.
 const stopWithin = 10 * time.Second
 
-func runMain(args []string) int {
-	fs := newFlags("run", "run [-config FILE] [-- APP ARGS...]")
+func runMain(fs *cli) int {
 	path := fs.String("config", "", "config `file` (default /etc/litefence.yml, then ./litefence.yml)")
-	lowerTimeout := fs.Duration("lower-timeout", 30*time.Second, "how long to wait for the LiteFS mount")
-	if code, ok := parse(fs, args); !ok {
+	lowerTimeout := fs.Duration("lower-timeout", 30*time.Second, "how long (`duration`) to wait for the LiteFS mount")
+	if _, code, ok := fs.parse(); !ok {
 		return code
 	}
 	cfg, err := LoadConfig(*path)

@@ -37,46 +37,32 @@ func socketFlags(fs interface {
 	}
 }
 
-func statusMain(args []string) int {
-	fs := newFlags("status", "status [-config FILE] [-json] [-watch]")
+func statusMain(fs *cli) int {
 	connect := socketFlags(fs)
-	asJSON := fs.Bool("json", false, "as JSON")
+	asJSON := fs.Bool("json", false, "as JSON; with -watch one object a line")
 	watch := fs.Bool("watch", false, "again every second, until interrupted")
-	if code, ok := parse(fs, args); !ok {
+	if _, code, ok := fs.parse(); !ok {
 		return code
 	}
 	c, err := connect()
 	if err != nil {
 		return fail(exitUsage, err)
 	}
-	ctx, stop := signal.NotifyContext(context.Background(), syscall.SIGINT, syscall.SIGTERM)
-	defer stop()
-	for {
-		s, err := c.status(ctx)
-		switch {
-		case ctx.Err() != nil:
-			return exitDone
-		case err != nil && !*watch:
-			return fail(exitNotReady, err)
-		case err != nil:
-			fmt.Println(err)
-		case *asJSON:
-			_ = json.NewEncoder(os.Stdout).Encode(s)
-		default:
-			if *watch {
-				fmt.Print("\x1b[H\x1b[2J")
-			}
-			showStatus(os.Stdout, s)
-		}
-		if !*watch {
-			return exitDone
-		}
-		select {
-		case <-ctx.Done():
-			return exitDone
-		case <-time.After(time.Second):
-		}
+	if *watch {
+		ctx, stop := signal.NotifyContext(context.Background(), syscall.SIGINT, syscall.SIGTERM, syscall.SIGHUP)
+		defer stop()
+		return watchStatus(ctx, c, os.Stdout, *asJSON)
 	}
+	s, err := c.status(context.Background())
+	switch {
+	case err != nil:
+		return fail(exitNotReady, err)
+	case *asJSON:
+		_ = json.NewEncoder(os.Stdout).Encode(s)
+	default:
+		showStatus(os.Stdout, s)
+	}
+	return exitDone
 }
 
 func showStatus(w io.Writer, s statusReply) {

@@ -21,10 +21,9 @@ func version() string { return buildVersion }
 // shownModules are the libraries whose versions matter to an operator.
 var shownModules = []string{"github.com/hanwen/go-fuse/v2", "github.com/hashicorp/raft", "github.com/hashicorp/raft-boltdb/v2"}
 
-func versionMain(args []string) int {
-	fs := newFlags("version", "version [-json]")
+func versionMain(fs *cli) int {
 	asJSON := fs.Bool("json", false, "as JSON")
-	if code, ok := parse(fs, args); !ok {
+	if _, code, ok := fs.parse(); !ok {
 		return code
 	}
 	v := map[string]string{"version": buildVersion, "commit": buildCommit, "go": runtime.Version()}

@@ -7,10 +7,9 @@ import (
 	"os"
 )
 
-func witnessMain(args []string) int {
-	fs := newFlags("witness", "witness [-config FILE]")
+func witnessMain(fs *cli) int {
 	path := fs.String("config", "", "config `file` (default /etc/litefence.yml, then ./litefence.yml)")
-	if code, ok := parse(fs, args); !ok {
+	if _, code, ok := fs.parse(); !ok {
 		return code
 	}
 	cfg, err := LoadConfig(*path)

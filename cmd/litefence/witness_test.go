@@ -35,9 +35,9 @@ func TestWitnessConfig(t *testing.T) {
 	require.NoError(t, err)
 	require.Nil(t, c.data)
 	require.Equal(t, "/run/w.sock", c.Admin.Socket)
-	require.Equal(t, exitUsage, runMain([]string{"-config", path}))
-	require.Equal(t, exitUsage, witnessMain([]string{"-config", path, "app"}))
-	require.Equal(t, exitNotReady, peersMain([]string{"-config", path, "remove", "n1"}), "no daemon")
+	require.Equal(t, exitUsage, litefence("run", "-config", path))
+	require.Equal(t, exitUsage, litefence("witness", "-config", path, "app"))
+	require.Equal(t, exitNotReady, litefence("peers", "-config", path, "remove", "n1"), "no daemon")
 }
 
 // Whoever starts a witness where data was meant to be hears of it.
@@ -53,7 +53,7 @@ func TestWitnessRefusesDataConfig(t *testing.T) {
 		require.NoError(t, err, section)
 		require.NotNil(t, c.data, section)
 		require.ErrorContains(t, c.data, line)
-		require.Equal(t, exitUsage, witnessMain([]string{"-config", writeConfig(t, witnessYAML+section+"\n")}))
+		require.Equal(t, exitUsage, litefence("witness", "-config", writeConfig(t, witnessYAML+section+"\n")))
 	}
 }
 
