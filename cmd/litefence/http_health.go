@@ -120,7 +120,7 @@ func (s statusReply) trouble() string {
 	case s.StateError != "":
 		all = append(all, s.StateError)
 	case s.State == quorum.StateFailed && s.Problem == "":
-		all = append(all, "the split-brain could not be resolved: "+s.Reason.Text())
+		all = append(all, "the split-brain could not be resolved: "+s.StateError)
 	}
 	for _, t := range []string{s.Problem, s.Membership, s.unready()} {
 		if t != "" {
