@@ -74,10 +74,15 @@ func TestEventsOfAPartition(t *testing.T) {
 	})
 	old := c.writer()
 	c.allMarked(old)
-	require.True(t, inOrder(words(rec.of(old.name)), "fenced starting", "leader "+old.name, "role primary", "lifted"), words(rec.of(old.name)))
+	eventually(t, "the writer's story", func() bool {
+		return inOrder(words(rec.of(old.name)), "fenced starting", "leader "+old.name, "role primary", "lifted")
+	})
 	for _, p := range c.others(old) {
-		took, ok := beats.Load(old.name + " " + p.name)
-		require.True(t, ok)
+		var took any
+		eventually(t, "a heartbeat to "+p.name, func() (ok bool) {
+			took, ok = beats.Load(old.name + " " + p.name)
+			return ok
+		})
 		require.Greater(t, took, time.Duration(0))
 		require.Less(t, took, c.D)
 	}

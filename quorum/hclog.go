@@ -6,6 +6,8 @@ import (
 	"io"
 	"log"
 	"log/slog"
+	"slices"
+	"strings"
 	"sync"
 	"time"
 
@@ -54,6 +56,30 @@ func (s *saidOnce) again(line string) bool {
 	return false
 }
 
+// attrs makes slog's of raft's arguments. A key that slog has for itself would
+// stand twice in a line: raft says "time" of a duration.
+func attrs(args []any) []any {
+	out := slices.Clone(args)
+	for i, a := range out {
+		switch v := a.(type) {
+		case hclog.Format:
+			if len(v) > 0 {
+				out[i] = v[0]
+			}
+		case string:
+			if i%2 == 1 {
+				continue
+			}
+			switch v = strings.ReplaceAll(v, " ", "_"); v {
+			case slog.TimeKey, slog.LevelKey, slog.MessageKey, "component":
+				v = "raft_" + v
+			}
+			out[i] = v
+		}
+	}
+	return out
+}
+
 // about is what a line of raft's is about: its text and the peer that it names,
 // without times, ports and counts, which differ each time.
 func about(msg string, args []any) string {
@@ -84,12 +110,7 @@ func (b *hclogBridge) Log(l hclog.Level, msg string, args ...any) {
 	if !b.log.Enabled(context.Background(), lv) {
 		return
 	}
-	for i, a := range args {
-		if f, ok := a.(hclog.Format); ok && len(f) > 0 {
-			args[i] = f[0]
-		}
-	}
-	b.log.Log(context.Background(), lv, msg, args...)
+	b.log.Log(context.Background(), lv, msg, attrs(args)...)
 }
 
 func (b *hclogBridge) Trace(msg string, args ...any) { b.Log(hclog.Trace, msg, args...) }
@@ -108,14 +129,14 @@ func (b *hclogBridge) IsError() bool { return b.IsWarn() }
 
 func (b *hclogBridge) ImpliedArgs() []any { return b.args }
 func (b *hclogBridge) With(args ...any) hclog.Logger {
-	return &hclogBridge{log: b.log.With(args...), name: b.name, args: append(b.args, args...), said: b.said}
+	return &hclogBridge{log: b.log.With(attrs(args)...), name: b.name, args: append(b.args, args...), said: b.said}
 }
 func (b *hclogBridge) Name() string { return b.name }
 func (b *hclogBridge) Named(name string) hclog.Logger {
 	return &hclogBridge{log: b.log.With("sub", name), name: b.name + "." + name, args: b.args, said: b.said}
 }
 func (b *hclogBridge) ResetNamed(name string) hclog.Logger {
-	return &hclogBridge{log: b.log.With("component", name), name: name, args: b.args, said: b.said}
+	return &hclogBridge{log: b.log.With("sub", name), name: name, args: b.args, said: b.said}
 }
 func (b *hclogBridge) SetLevel(hclog.Level) {}
 func (b *hclogBridge) GetLevel() hclog.Level {

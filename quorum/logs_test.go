@@ -61,3 +61,14 @@ func TestRaftRepeatsAreForDebugging(t *testing.T) {
 	}
 	require.LessOrEqual(t, len(b.(*hclogBridge).said.at), maxSaid)
 }
+
+// No key stands twice in a line, whatever raft calls its arguments.
+func TestRaftsArgumentsAreKeysOfTheirOwn(t *testing.T) {
+	var l logLines
+	bridge(slog.New(slog.NewJSONHandler(&l, nil)), "raft").With("level", 1).Warn("failed to contact", "time", time.Second, "backoff time", 1, "component", "x", "error", "e")
+	line := l.all()[0]
+	for _, key := range []string{"time", "level", "msg", "component", "raft_time", "raft_level", "raft_component", "backoff_time", "error"} {
+		require.Equal(t, 1, strings.Count(line, `"`+key+`":`), "%s in %s", key, line)
+	}
+	require.Contains(t, line, `"component":"raft"`)
+}

@@ -234,7 +234,7 @@ func Open(cfg Config) (*Node, error) {
 	})
 	n.newCoordinator()
 	var err error
-	if n.store, err = openStore(cfg.DataDir, cfg.Name, n.log); err != nil {
+	if n.store, err = openStore(cfg.DataDir, cfg.Name, cfg.Log); err != nil {
 		return nil, err
 	}
 	n.fence = n.store.fence
@@ -302,7 +302,7 @@ func (n *Node) networkTransport(s raft.StreamLayer) *raft.NetworkTransport {
 		// One stuck connection blocks a peer's only heartbeat goroutine until
 		// this deadline; it must leave room for another try within the lease.
 		Timeout: n.cfg.Lease / 2,
-		Logger:  bridge(n.log, "raft-net"),
+		Logger:  bridge(n.cfg.Log, "raft-net"),
 	})
 }
 
@@ -317,7 +317,7 @@ func (n *Node) raftConfig() *raft.Config {
 	c.SnapshotThreshold = 2048
 	c.TrailingLogs = 512
 	c.NotifyCh = n.notify // read by reign at all times: raft blocks on it
-	c.Logger = bridge(n.log, "raft")
+	c.Logger = bridge(n.cfg.Log, "raft")
 	c.NoLegacyTelemetry = true
 	c.ShutdownOnRemove = false // a removed node goes on, fenced, and says why
 	return c

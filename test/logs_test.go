@@ -33,6 +33,9 @@ func logOf(t *testing.T, n *cluster.Node) (lines []logLine) {
 	for s := bufio.NewScanner(bytes.NewReader(b)); s.Scan(); {
 		var l logLine
 		require.NoError(t, json.Unmarshal(s.Bytes(), &l), "every line is JSON: %s", s.Text())
+		for _, key := range []string{"time", "level", "msg", "component", "node", "term"} {
+			require.LessOrEqual(t, strings.Count(s.Text(), `"`+key+`":`), 1, "%s stands twice: %s", key, s.Text())
+		}
 		lines = append(lines, l)
 	}
 	return lines

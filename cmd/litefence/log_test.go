@@ -6,6 +6,7 @@ import (
 	"encoding/json"
 	"log/slog"
 	"testing"
+	"time"
 
 	"github.com/stretchr/testify/require"
 
@@ -17,10 +18,11 @@ func TestLogFormats(t *testing.T) {
 	for _, l := range []*slog.Logger{newLogger(LogConfig{Level: "info", Format: "text"}, &text), newLogger(LogConfig{Level: "info", Format: "json"}, &lines)} {
 		l.Debug("hidden")
 		l.Log(context.Background(), quorum.LevelCritical, "split-brain: x", "term", 7)
-		l.Error("an error")
+		l.Error("an error", "took", 1500*time.Millisecond)
 	}
+	require.Contains(t, lines.String(), `"took":"1.5s"`)
 	require.Contains(t, text.String(), `level=CRITICAL msg="split-brain: x" term=7`)
-	require.Contains(t, text.String(), `level=ERROR msg="an error"`)
+	require.Contains(t, text.String(), `level=ERROR msg="an error" took=1.5s`)
 	require.NotContains(t, text.String(), "hidden")
 	dec := json.NewDecoder(&lines)
 	for _, want := range []string{"CRITICAL", "ERROR"} {
