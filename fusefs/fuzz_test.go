@@ -187,7 +187,7 @@ func FuzzMountinfo(f *testing.F) {
 			return // the kernel has no such mount
 		}
 		line := "36 35 98:0 / " + escapeMount(path) + " rw,noatime shared:1 master:2 - " + fstype + " " + source + " rw\n"
-		require.Equal(t, &mountEntry{fstype: fstype, source: source}, mountIn(others+"\n"+line, path), "the topmost is the last")
+		require.Equal(t, &mountEntry{fstype: fstype, source: source, device: "98:0", options: "rw"}, mountIn(others+"\n"+line, path), "the topmost is the last")
 		require.Equal(t, mountIn(others, path+"x"), mountIn(others+"\n"+line, path+"x"), "another's mount")
 	})
 }

@@ -87,7 +87,8 @@ func TestEventsOfAPartition(t *testing.T) {
 	next := c.writer(old.name)
 	story := func() []string { return words(rec.of(old.name)[before:]) }
 	eventually(t, "the split brain is over", func() bool {
-		return inOrder(story(), "stale-leader", "fenced stale-leader", "state split_brain_detected", "state resolved")
+		got := story() // state and fence are told by two hands
+		return inOrder(got, "stale-leader", "fenced stale-leader") && inOrder(got, "state split_brain_detected", "state resolved")
 	})
 	require.Equal(t, lost+1, old.QuorumLost())
 	c.cut.set(old.name, false)

@@ -257,7 +257,7 @@ func TestCloseForAnHeirHoldsEverything(t *testing.T) {
 }
 
 func TestUnfitForAHandoff(t *testing.T) {
-	n := &Node{cfg: Config{Name: "n1", HeartbeatTimeout: time.Second, Lease: time.Second, LiteFS: newFakeLiteFS()}}
+	n := &Node{cfg: Config{Name: "n1", HeartbeatTimeout: time.Second, Lease: time.Second, LiteFS: newFakeLiteFS()}, mux: &mux{}}
 	fit := PeerState{Name: "n2", RaftID: "n2-1", Heartbeat: time.Second, Lease: time.Second, Mode: modeServe, Protocol: peerProtocol}
 	s := raft.Server{ID: "n2-1", Address: "n2:1"}
 	require.NoError(t, n.unfit(s, fit))

@@ -41,6 +41,7 @@ type resolving struct {
 	// Guarded by Node.mu.
 	shut  bool         // the gate is not to open: steps are being taken
 	event policy.Event // what they are taken against
+	lost  bool         // the leadership too, not only the lease for a moment
 
 	// publish's alone.
 	stale int64 // boot time since which this node has been a stale leader; 0 = it is not
@@ -150,6 +151,7 @@ func (n actor) FenceWriteAccess(ctx context.Context) error {
 	e.Reason = policy.ReasonStale
 	n.mu.Lock()
 	n.resolve.shut, n.resolve.event = true, e
+	n.resolve.lost = n.resolve.lost && n.resolve.Failed() // what has failed is not made good by a new beginning
 	n.mu.Unlock()
 	n.lease.shut()
 	n.wake()
@@ -158,8 +160,17 @@ func (n actor) FenceWriteAccess(ctx context.Context) error {
 	return n.cfg.Fence(ctx)
 }
 
-// ApplyResolutionStrategy implements policy.ConflictResolver.
+// ApplyResolutionStrategy implements policy.ConflictResolver. It waits for raft's
+// own judgement, a heartbeat timeout at most: where the majority answers again
+// before raft has given the leadership up, nobody else can have led. The role has
+// been lost all the same, and comes back under another Open; but a network or a
+// machine that was late for a moment is no reason to stop an application, or to
+// call an operator.
 func (n actor) ApplyResolutionStrategy(ctx context.Context) error {
+	if n.onlyLate(ctx) {
+		n.log.Info("the majority answers again: a late answer, no split brain; policy.strategy is not applied", "node", n.cfg.Name, "term", n.raft.CurrentTerm())
+		return nil
+	}
 	var err error
 	if n.cfg.RecoverManual {
 		err = n.latch()
@@ -174,6 +185,25 @@ func (n actor) ApplyResolutionStrategy(ctx context.Context) error {
 	e := n.resolve.event
 	n.mu.Unlock()
 	return errors.Join(err, n.cfg.Strategy(ctx, e))
+}
+
+// onlyLate returns whether the lease of the leadership that lost it is valid
+// again.
+func (n *Node) onlyLate(ctx context.Context) bool {
+	late := false
+	_ = n.until(ctx, 2*n.cfg.HeartbeatTimeout, func() error {
+		n.mu.Lock()
+		defer n.mu.Unlock()
+		late = !n.resolve.lost && n.reigning != 0 && n.lease.valid(n.reigning)
+		if late || n.resolve.lost || n.reigning == 0 || n.raft.State() != raft.Leader {
+			return nil
+		}
+		return errors.New("raft leads, without a lease")
+	})
+	n.mu.Lock()
+	defer n.mu.Unlock()
+	n.resolve.lost = !late
+	return late
 }
 
 // latch is policy.recover: manual: the fence of an operator who has not been

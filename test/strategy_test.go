@@ -5,7 +5,9 @@ import (
 	"errors"
 	"fmt"
 	"os"
+	"os/exec"
 	"path/filepath"
+	"slices"
 	"strings"
 	"testing"
 	"time"
@@ -58,14 +60,15 @@ func TestStrategyForceReplica(t *testing.T) {
 	old, next := cutOff(t, c)
 	s := stateIs(t, old, "resolved")
 	require.True(t, s.Fenced)
-	require.Equal(t, 1, s.Resolutions.Resolved)
+	require.Positive(t, s.Resolutions.Resolved)
+	resolved := s.Resolutions.Resolved
 	state, failed, err := old.Check()
 	require.NoError(t, err)
 	require.Equal(t, "resolved", state, "there is nothing left to do, and nobody to follow yet")
 	require.Empty(t, failed)
 	comesBack(t, c, old)
 	s = stateIs(t, old, "healthy")
-	require.Equal(t, 1, s.Resolutions.Resolved, "resolved once")
+	require.Equal(t, resolved, s.Resolutions.Resolved, "resolved once")
 	for _, n := range []*cluster.Node{old, next} {
 		state, failed, err = n.Check()
 		require.NoError(t, err)
@@ -149,7 +152,9 @@ if [ -e `+dir+`/broken ]; then echo the pager is off; exit 3; fi
 	c := start(t, cluster.Options{Extra: fmt.Sprintf("policy: {strategy: custom, command: [%q]}", script)})
 	old, next := cutOff(t, c)
 	s := stateIs(t, old, "failed")
-	require.Contains(t, s.StateError, "split-brain detected: recover: policy.command "+script+": exit status 3")
+	why := "split-brain detected: recover: policy.command " + script + ": exit status 3"
+	require.Contains(t, s.StateError, why)
+	showsOf(t, old, "failed ("+why+"; tried again by itself")
 
 	var e struct {
 		Kind, Node, Reason, State string
@@ -255,7 +260,8 @@ func TestStrategyRollback(t *testing.T) {
 	for _, e := range w.Acked() {
 		acked[e.ID] = true
 	}
-	for id := range rowsOf(t, next) {
+	seen := rowsOf(t, next)
+	for id := range seen {
 		delete(acked, id)
 	}
 	require.NotEmpty(t, acked, "rows that the majority never saw")
@@ -308,4 +314,34 @@ func TestStrategyRollback(t *testing.T) {
 	}
 	require.GreaterOrEqual(t, len(kept.Databases[0].Files), len(acked), "a transaction for each row")
 	require.NoDirExists(t, filepath.Join(old.Data(), "litefence-set-aside", "held"))
+
+	// What LiteFS's own tool makes of it: the database as the deposed primary had it.
+	base, err := filepath.Glob(filepath.Join(next.Data(), "dbs", "app.db", "ltx", "*.ltx"))
+	require.NoError(t, err)
+	upTo, _, _ := strings.Cut(db.Have, "/")
+	base = slices.DeleteFunc(base, func(path string) bool { return filepath.Base(path)[17:33] > upTo })
+	for _, f := range kept.Databases[0].Files {
+		base = append(base, filepath.Join(all[0].Path, "app.db", f.Name))
+	}
+	copied := applyLTX(t, base...)
+	rows, err := old.SQL(copied, "SELECT id FROM acked")
+	require.NoError(t, err)
+	for id := range acked {
+		require.Contains(t, rows, id, "acknowledged, and set aside")
+	}
+	require.NotContains(t, rows, "after")
+}
+
+// applyLTX makes a database of LTX files with LiteFS's own tool, which compares
+// every checksum.
+func applyLTX(t *testing.T, files ...string) string {
+	t.Helper()
+	dir := t.TempDir()
+	root, err := filepath.Abs("..")
+	require.NoError(t, err)
+	bin, db := filepath.Join(dir, "ltx"), filepath.Join(dir, "db")
+	require.NoError(t, goBuild(filepath.Join(root, "test", "litefs"), bin, "github.com/superfly/ltx/cmd/ltx"))
+	out, err := exec.Command(bin, append([]string{"apply", "-db", db}, files...)...).CombinedOutput()
+	require.NoError(t, err, "%s", out)
+	return db
 }

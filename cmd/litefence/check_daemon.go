@@ -108,7 +108,10 @@ func (d *doctor) judgeStatus(s statusReply) (found []finding) {
 	if !s.HasQuorum && !s.FollowsLeader {
 		wrong("see to the nodes that are not reached", "no majority is known: no node that this one hears can be written to")
 	}
-	for _, text := range []string{s.Problem, s.Membership} {
+	if s.StateError != "" {
+		wrong("see the runbook", "state %s, steps against a split brain have failed: %s", s.State, s.StateError)
+	}
+	for _, text := range []string{s.Problem, s.Membership, s.OutOfStep} {
 		if text != "" {
 			found = append(found, broken(check, errors.New(text)))
 		}
@@ -122,7 +125,7 @@ func (d *doctor) judgeStatus(s statusReply) (found []finding) {
 	case policy.Degraded:
 		look("mend that", "this node calls itself degraded: %s", s.Health.Reason)
 	}
-	if s.Open != 0 && !s.InStep && s.Role == policy.RoleReplica.String() && !d.cfg.LiteFS.follows() {
+	if s.OutOfStep == "" && s.Open != 0 && !s.InStep && s.Role == policy.RoleReplica.String() && !d.cfg.LiteFS.follows() {
 		look("nothing, while it catches up; else see `litefence status` and LiteFS's log", "not in step with the newest primary: this node could not take over")
 	}
 	for _, r := range s.Refused {

@@ -13,6 +13,14 @@ type checkReply struct {
 	Error string `json:"error"`
 }
 
+// stateText is the state as `litefence status` shows it.
+func (s statusReply) stateText() string {
+	if s.StateError == "" {
+		return string(s.State)
+	}
+	return string(s.State) + " (" + s.StateError + "; tried again by itself, `litefence unfence` goes on without)"
+}
+
 // serveCheck is the analysis's check_and_resolve_split_brain. The answer comes
 // when every step has been taken, at the latest after some ten seconds; whoever
 // goes away earlier stops nothing.

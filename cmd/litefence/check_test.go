@@ -18,6 +18,7 @@ import (
 	"github.com/stretchr/testify/require"
 
 	"github.com/litefence/litefence/policy"
+	"github.com/litefence/litefence/quorum"
 )
 
 // witnessConfig is a config of a witness among the peers given.
@@ -164,6 +165,50 @@ func TestCheckNeverHangs(t *testing.T) {
 	require.Contains(t, found[0].Found[0].String(), "error: a: no answer within 50ms while looking at a thing that hangs; ")
 	require.Equal(t, "not there", found[1].Skipped)
 	require.Len(t, found[2].Found, 1)
+}
+
+// What the daemon says is wrong with itself is found, each in one line.
+func TestCheckJudgesStatus(t *testing.T) {
+	cfg, err := parseConfig([]byte(goodConfig), "/etc")
+	require.NoError(t, err)
+	d := &doctor{path: "/etc/litefence.yml", cfg: cfg}
+	good := func() (s statusReply) {
+		s.Node, s.Version, s.Address = cfg.Node, version(), cfg.Quorum.Advertise
+		s.Lower, s.Mount, s.Enforce, s.Insecure = cfg.Fence.Lower, cfg.Fence.Mount, cfg.Fence.Enforce, cfg.Quorum.Insecure
+		s.Role, s.FollowsLeader, s.InStep, s.Open, s.HealthStatus, s.State = "replica", true, true, 7, policy.Healthy, quorum.StateHealthy
+		return s
+	}
+	require.Empty(t, d.judgeStatus(good()))
+	for want, change := range map[string]func(*statusReply){
+		"warning: daemon: the daemon runs version v9, this program is dev; restart it":                 func(s *statusReply) { s.Version = "v9" },
+		"warning: daemon: the daemon was started with another config than /etc/litefence.yml is now":   func(s *statusReply) { s.Mount = "/other" },
+		"error: daemon: split-brain: this node is a stale leader":                                      func(s *statusReply) { s.StaleLeadership = true },
+		"error: daemon: no majority is known":                                                          func(s *statusReply) { s.FollowsLeader = false },
+		"error: daemon: no primary: nobody; start a node that is":                                      func(s *statusReply) { s.Problem = "no primary: nobody; start a node that is" },
+		"error: daemon: no member; add it":                                                             func(s *statusReply) { s.Membership = "no member; add it" },
+		"error: daemon: x.db is here only; move it away":                                               func(s *statusReply) { s.OutOfStep, s.InStep = "x.db is here only; move it away", false },
+		"error: daemon: state failed, steps against a split brain have failed: the drain; see the run": func(s *statusReply) { s.State, s.StateError = quorum.StateFailed, "the drain" },
+		"warning: daemon: fenced by hand: a disk; `litefence unfence` when that is over":               func(s *statusReply) { s.FenceReason = "a disk" },
+		"error: daemon: this node calls itself unhealthy: no room; mend that":                          func(s *statusReply) { s.HealthStatus, s.Health.Reason = policy.Unhealthy, "no room" },
+		"warning: daemon: this node calls itself degraded: lag; mend that":                             func(s *statusReply) { s.HealthStatus, s.Health.Reason = policy.Degraded, "lag" },
+		"warning: daemon: not in step with the newest primary":                                         func(s *statusReply) { s.InStep = false },
+		"warning: daemon: 10.0.0.9 n9 is refused: unknown CA; issue it anew": func(s *statusReply) {
+			s.Refused = []quorum.Refusal{{From: "10.0.0.9", Name: "n9", Reason: "unknown CA; issue it anew", Last: time.Now()}}
+		},
+		"": func(s *statusReply) {
+			s.Refused = []quorum.Refusal{{From: "10.0.0.9", Reason: "long ago", Last: time.Now().Add(-time.Hour)}}
+		},
+	} {
+		s := good()
+		change(&s)
+		found := d.judgeStatus(s)
+		if want == "" {
+			require.Empty(t, found)
+			continue
+		}
+		require.Len(t, found, 1, want)
+		require.True(t, strings.HasPrefix(found[0].String(), want), "%s\n%s", want, found[0])
+	}
 }
 
 func TestClockRate(t *testing.T) {

@@ -117,8 +117,8 @@ func (s statusReply) trouble() string {
 	switch {
 	case splitBrain(s):
 		all = append(all, "split-brain: this node is a stale leader; writes are refused")
-	case s.State == quorum.StateFailed && s.Problem == "":
-		all = append(all, "the split-brain could not be resolved: "+s.Reason.Text())
+	case s.StateError != "":
+		all = append(all, "the split-brain could not be resolved: "+s.StateError)
 	}
 	for _, t := range []string{s.Problem, s.Membership, s.unready()} {
 		if t != "" {

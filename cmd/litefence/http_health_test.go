@@ -44,6 +44,11 @@ func TestHealthStatus(t *testing.T) {
 			"has_quorum":false,"can_commit_writes":false,"split_brain_detected":true,"state":"split_brain_detected","health_status":"degraded",
 			"health":{"is_healthy":true,"last_check":null,"reason":"lag: 12s"},
 			"error":"split-brain: this node is a stale leader; writes are refused; no majority is known to this node"}`},
+		"failed": {func(s *statusReply) { s.State, s.StateError = quorum.StateFailed, "step down: a write hangs" },
+			`{"node_id":"n1","is_leader":false,"is_primary":false,"node_state":"REPLICA",
+			"has_quorum":false,"can_commit_writes":false,"split_brain_detected":false,"state":"failed","health_status":"healthy",
+			"health":{"is_healthy":true,"last_check":"2026-01-02T03:04:05Z","reason":""},
+			"error":"the split-brain could not be resolved: step down: a write hangs"}`},
 	} {
 		t.Run(name, func(t *testing.T) {
 			got, err := json.Marshal(healthOf(statusOf(c.edit)))

@@ -40,8 +40,9 @@ func TestProberAsksAgainAndAgain(t *testing.T) {
 
 func TestProberKillsWhatIsLate(t *testing.T) {
 	p := newTestProber(t, "sleep 1000")
-	require.ErrorContains(t, checkWithin(p, 100*time.Millisecond), "not done within 100ms; killed")
-	require.ErrorContains(t, checkWithin(p, 100*time.Millisecond), "not done within 100ms; killed")
+	for range 2 { // a busy machine may take longer to notice
+		require.Regexp(t, `not done within \d+ms; killed`, checkWithin(p, 100*time.Millisecond).Error())
+	}
 }
 
 // The end of the daemon, or of the prober, ends what it runs and whoever waits.

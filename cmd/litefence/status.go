@@ -77,7 +77,7 @@ func showStatus(w io.Writer, s statusReply) {
 	if s.FenceReason != "" {
 		row("fence", "%s", s.FenceReason)
 	}
-	row("state", "%s", s.State)
+	row("state", "%s", s.stateText())
 	row("part", "%s", part(s.Member, s.Witness))
 	if s.Membership != "" {
 		row("membership", "%s", s.Membership)

@@ -16,14 +16,15 @@ import (
 func watchBlock(s statusReply, now time.Time) []string {
 	writes := fmt.Sprintf("writes refused: %s, since %s", s.Reason, s.Since.Format(time.TimeOnly))
 	if s.Writable {
-		writes = fmt.Sprintf("writes pass, lease left %d ms", s.LeaseLeftMS)
+		writes = fmt.Sprintf("writes pass, lease left %d of %d ms", s.LeaseLeftMS, s.LeaseMS)
 	}
 	lines := []string{
 		fmt.Sprintf("%s   %s, term %d, leader %s   %s", s.Node, s.Role, s.Term, orNone(s.Leader), now.Format(time.TimeOnly)),
 		fmt.Sprintf("%s   state %s   quorum %s", writes, s.State, yesNo(s.HasQuorum || s.FollowsLeader)),
 	}
 	for _, note := range []struct{ what, text string }{
-		{"fence", s.FenceReason}, {"problem", s.Problem}, {"membership", s.Membership}, {"health", s.Health.Reason},
+		{"fence", s.FenceReason}, {"problem", s.Problem}, {"failed", s.StateError}, {"membership", s.Membership},
+		{"out of step", s.OutOfStep}, {"health", s.Health.Reason},
 	} {
 		if note.text != "" {
 			lines = append(lines, note.what+": "+note.text)

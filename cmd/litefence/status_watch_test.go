@@ -52,8 +52,8 @@ n4    witness  -      never   -       healthy  -        -    witness`, "\n"), cl
 	for _, want := range []string{"n2   replica, term 7, leader n1", "writes refused: manual, since", "quorum yes", "fence: a new disk", "problem: no primary: nobody", "app.db  0000000000000028/"} {
 		require.Contains(t, block, want)
 	}
-	s.Writable, s.LeaseLeftMS = true, 287
-	require.Contains(t, strings.Join(watchBlock(s, time.Now()), "\n"), "writes pass, lease left 287 ms")
+	s.Writable, s.LeaseLeftMS, s.LeaseMS = true, 287, 300
+	require.Contains(t, strings.Join(watchBlock(s, time.Now()), "\n"), "writes pass, lease left 287 of 300 ms")
 }
 
 // No line is longer than the terminal is wide, and none is below its end.

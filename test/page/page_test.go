@@ -95,6 +95,7 @@ func testHostile(t *testing.T, b *browser) {
 		"refused": []any{object{"from": evil("from"), "name": evil("name"), "reason": evil("refused"), "times": 3}}})
 	peer := s["peers"].([]any)[0].(object)
 	maps.Copy(peer, object{"node": evil("peer"), "error": evil("error"), "membership": evil("part"), "reason": evil("reason")})
+	s["peers"].([]any)[1].(object)["node"] = "<img>" // short enough for the picture
 	f := newFake(t, s)
 	f.event(object{"id": 1, "time": time.Now(), "kind": evil("kind"), "message": evil("message"), "state": "toString"})
 	p := b.live(t, f, desktop)
