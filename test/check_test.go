@@ -80,7 +80,7 @@ var plantedFaults = []planted{
 	{name: "mount point not empty", plant: file((*cluster.Node).Fenced, "x"), code: 1, want: []string{"error: mount: fence.mount ", " is not empty"}},
 	{name: "mount point in use", plant: tmpfsOn((*cluster.Node).Fenced), code: 1, want: []string{"error: mount: fence.mount ", " is in use by a mount of tmpfs"}},
 
-	{name: "a second daemon", plant: spawns("flock", "flock -x $DATA sh -c 'touch $READY; sleep 1000'"), code: 1, want: []string{"error: data-dir: a second daemon: process ", " has quorum.data-dir ", "stop it, or give this node"}},
+	{name: "a second daemon", plant: spawns("flock", "flock -x $DATA sh -c ': >$READY; sleep 1000'"), code: 1, want: []string{"error: data-dir: a second daemon: process ", " has quorum.data-dir ", "stop it, or give this node"}},
 	{name: "raft store garbled", plant: file((*cluster.Node).RaftData, "raft.db"), code: 1, want: []string{"error: data-dir: ", "raft.db is damaged: ", "; restore it, or move "}},
 	{name: "fence garbled", plant: file((*cluster.Node).RaftData, "fence.json"), code: 1, want: []string{"error: data-dir: ", "fence.json: it is damaged", "; remove the file if no manual fence is wanted"}},
 	{name: "data directory for all", plant: func(t *testing.T, n *cluster.Node) { chmod(t, n.RaftData(), 0o777) }, code: 1, want: []string{"error: data-dir: quorum.data-dir ", "can be written by others"}},
@@ -279,7 +279,7 @@ func opens(redirection string) func(*testing.T, *cluster.Node) {
 
 // named waits until the process in the background is that program.
 func named(program string) string {
-	return "until grep -qx " + program + " /proc/$!/comm; do sleep 0.01; done; touch $READY; wait"
+	return "until grep -qx " + program + " /proc/$!/comm; do sleep 0.01; done; : >$READY; wait"
 }
 
 // listensAs has a program listen on an address, last two of args, with what stands

@@ -127,7 +127,7 @@ func TestHandoffCalledOff(t *testing.T) {
 	_, err = to.CLI("unfence")
 	require.NoError(t, err)
 	refused(4, "no node", "n9")
-	refused(2, "one NODE", "n1", "n2")
+	refused(2, `unexpected "n2"`, "n1", "n2")
 
 	require.NoError(t, to.LiteFS().Signal(syscall.SIGSTOP))
 	refused(3, to.Name, to.Name, "-timeout", "1s")

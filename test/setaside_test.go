@@ -33,9 +33,11 @@ func strand(t *testing.T, c *cluster.Cluster, old *cluster.Node) (next *cluster.
 		require.NoError(t, n.LiteFS().Kill())
 	}
 	for db, journal := range stranded {
-		_, err := old.SQL(filepath.Join(old.Fenced(), db), "PRAGMA journal_mode="+journal,
-			"CREATE TABLE alone (x)", "INSERT INTO alone VALUES (1), (2), (3)")
-		require.NoError(t, err)
+		eventually(t, db+" is made", func() error { // a busy machine may take the lease for a moment
+			_, err := old.SQL(filepath.Join(old.Fenced(), db), "PRAGMA journal_mode="+journal,
+				"CREATE TABLE IF NOT EXISTS alone (x)", "INSERT INTO alone SELECT value FROM json_each('[1,2,3]') WHERE NOT EXISTS (SELECT * FROM alone)")
+			return err
+		})
 	}
 	require.NoError(t, old.Isolate())
 	for _, n := range others {

@@ -114,7 +114,8 @@ func TestStrategyShutdownSafe(t *testing.T) {
 	c := start(t, cluster.Options{
 		Extra: "policy: {strategy: SHUTDOWN_SAFE}",
 		App: func(n *cluster.Node) []string {
-			return []string{"/bin/sh", "-c", "trap 'touch " + stopped + n.Name + "; exit 0' TERM; while :; do sleep 0.05; done"}
+			// It ends with litefence, also where that is killed.
+			return []string{"/bin/sh", "-c", "trap 'touch " + stopped + n.Name + "; exit 0' TERM; while kill -0 $PPID; do sleep 0.05; done"}
 		},
 	})
 	old, next := cutOff(t, c)

@@ -21,7 +21,7 @@ func configSchema(c *Config) []configField {
 
 		{"fence.lower", setPath(&c.Fence.Lower), "The LiteFS mount: what `fuse.dir` in `litefs.yml` says."},
 		{"fence.mount", setPath(&c.Fence.Mount), "Where the application opens its databases: an empty directory that exists, outside of `fence.lower`."},
-		{"fence.enforce", setBoolean(&c.Fence.Enforce), "`false` only observes: what would have been refused is counted and logged, and passes. **Nothing is protected then.** It is said at every start and in `status`. For trying litefence out over a running application ([adoption.md](adoption.md))."},
+		{"fence.enforce", setBoolean(&c.Fence.Enforce), "`false` only observes: what would have been refused is counted and logged, and passes. **Nothing is protected then.** It is said at every start and in `status`. For trying litefence out over a running application ([adoption.md](adoption.md), [strategies.md](strategies.md#fenceenforce-false))."},
 		{"fence.primary-file", setEnum(&c.Fence.PrimaryFile, "litefs", "presence"), "What the file `.primary` in the mount means. `litefs`: as LiteFS has it, there on a node that may not write, with the primary's hostname in it. `presence`: there exactly while this node may write. See [adr/0003](adr/0003-primary-file-in-litefs-sense.md)."},
 		{"fence.allow-other", setBoolean(&c.Fence.AllowOther), "Whether users other than root reach the fenced mount."},
 
@@ -47,10 +47,10 @@ func configSchema(c *Config) []configField {
 		{"litefs.data-dir", setPath(&c.LiteFS.DataDir), "LiteFS's data directory: `data.dir` in `litefs.yml`. Default: what `litefs.config` says."},
 		{"litefs.command", setList(&c.LiteFS.Command), "Starts LiteFS and keeps it running: an exit is followed by a new start a second later. It is stopped with litefence. Empty: LiteFS is started by somebody else, before or after litefence."},
 
-		{"policy.strategy", setStrategy(&c.Policy.Strategy), "What happens beside the fence when this node is a stale leader ([strategies](how-it-works.md#what-happens-when-a-primary-is-cut-off)). The split-brain analysis's spellings, as `FORCE_REPLICA`, are read as well."},
+		{"policy.strategy", setStrategy(&c.Policy.Strategy), "What happens beside the fence when this node is a stale leader ([strategies.md](strategies.md#strategies-policystrategy)). The split-brain analysis's spellings, as `FORCE_REPLICA`, are read as well."},
 		{"policy.suspend-for", setDuration(&c.Policy.SuspendFor), "With `suspend`: how long writers wait for the gate to open again before they get the error."},
-		{"policy.command", setList(&c.Policy.Command), "With `custom`: the program, run once for each split brain. It gets the event as one line of JSON on its standard input and as `LITEFENCE_EVENT`, `LITEFENCE_NODE`, `LITEFENCE_TERM`, `LITEFENCE_LEADER`, `LITEFENCE_ROLE`, `LITEFENCE_REASON`, `LITEFENCE_STATE`, `LITEFENCE_TIME` and `LITEFENCE_MESSAGE` in its environment, and 10 s. One that fails is run again, ever more rarely, and the node stays fenced until then."},
-		{"policy.recover", setEnum(&c.Policy.Recover, "auto", "manual"), "`manual`: after a split brain this node stays fenced until `litefence unfence`."},
+		{"policy.command", setList(&c.Policy.Command), "With `custom`, and only then: the program. It gets the event as JSON on its standard input and in its environment, and 10 s ([strategies.md](strategies.md#strategies-policystrategy))."},
+		{"policy.recover", setEnum(&c.Policy.Recover, "auto", "manual"), "`manual`: after a split brain this node stays fenced until `litefence unfence` ([strategies.md](strategies.md#policyrecover-manual))."},
 		{"policy.require-synced", setBoolean(&c.Policy.RequireSynced), "`true`: no new primary while a transaction known of the last one is missing on it; writes stop until the last primary returns or the loss is accepted. Set it on every node ([data-loss.md](data-loss.md))."},
 		{"policy.reader-grace", setDuration(&c.Policy.ReaderGrace), "How long a read transaction may hold up a change of role; then its reads fail until it ends. LiteFS itself waits without a bound."},
 		{"policy.open", setEnum(&c.Policy.Open, "allow", "deny"), "Whether a database may be opened for writing while fenced. With `deny` SQLite opens it for reading only and stays so for the life of the connection: for applications that open a connection per request ([sqlite-results.md](sqlite-results.md))."},

@@ -256,3 +256,17 @@ func TestStatusSchema(t *testing.T) {
 	}
 	require.ElementsMatch(t, fieldsOf(reflect.TypeFor[statusReply](), "")[1:], named)
 }
+
+// Every path of the admin interface is documented.
+func TestEveryPathIsDocumented(t *testing.T) {
+	source, err := os.ReadFile("admin.go")
+	require.NoError(t, err)
+	page, err := os.ReadFile(repoRoot + "/docs/http.md")
+	require.NoError(t, err)
+	paths := regexp.MustCompile(`"(?:GET|POST) (/[^"]*)"`).FindAllStringSubmatch(string(source), -1)
+	require.Greater(t, len(paths), 10)
+	for _, m := range paths {
+		path := strings.TrimSuffix(m[1], "{$}")
+		require.Regexp(t, "`(?:GET |POST )?"+regexp.QuoteMeta(path)+"`", string(page))
+	}
+}

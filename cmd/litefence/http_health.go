@@ -118,8 +118,6 @@ func (s statusReply) trouble() string {
 	case splitBrain(s):
 		all = append(all, "split-brain: this node is a stale leader; writes are refused")
 	case s.StateError != "":
-		all = append(all, s.StateError)
-	case s.State == quorum.StateFailed && s.Problem == "":
 		all = append(all, "the split-brain could not be resolved: "+s.StateError)
 	}
 	for _, t := range []string{s.Problem, s.Membership, s.unready()} {

@@ -131,7 +131,8 @@ func (w *watch) partitioned(t *testing.T, c *cluster.Cluster) {
 	p.await("document.body.dataset.reason === 'no-leader'")
 	p.says("title", "Cut off: no leader is known")
 	p.says("left", "none here")
-	p.says("events", "Split-brain: this node is a stale leader")
+	p.await("events.some(e => e.kind === 'stale-leader')")
+	p.says("events", "Writes are refused: no leader is known")
 	p.await("document.querySelectorAll('#picture .link.cut').length === 2 && document.querySelectorAll('#picture .gone').length === 2")
 	p.says("means", "none of the other nodes answers it")
 	next := writable(t, c.Others(n)...)
@@ -162,11 +163,17 @@ func (w *watch) daemonLost(t *testing.T, c *cluster.Cluster) {
 	p.await("document.querySelectorAll('#picture .link.up').length === 3")
 }
 
+const calm = "[...document.querySelectorAll('#picture .ms')].every(n => !(parseFloat(n.textContent) > 15))"
+
 // shoot leaves pictures of what p shows, where they are asked for.
 func (w *watch) shoot(p *tab, name string) {
 	dir := os.Getenv("PAGE_SCREENSHOTS")
 	if dir == "" {
 		return
+	}
+	// Round trips of a moment in which everything moved are not those of a cluster.
+	for end := time.Now().Add(10 * time.Second); time.Now().Before(end) && !eval[bool](p, calm); {
+		time.Sleep(50 * time.Millisecond)
 	}
 	for size, l := range map[string]look{"desktop": desktop, "phone": phone} {
 		for scheme, l := range map[string]look{"light": l, "dark": l.darkened()} {

@@ -206,28 +206,28 @@ func testTimeline(t *testing.T, b *browser) {
 	say := func(id int, kind, message string) {
 		f.event(object{"id": id, "time": time.Now().Add(time.Duration(id-100) * time.Second), "kind": kind, "message": message, "term": 4, "state": "healthy", "leader": "n1"})
 	}
-	for i := range 11 {
+	for i := range 15 {
 		say(i+1, "leader", fmt.Sprintf("event %d", i+1))
 	}
-	say(12, "lifted", "writes pass: a majority vouches for this node")
+	say(16, "lifted", "writes pass: a majority vouches for this node")
 	p := b.live(t, f, desktop)
 	lines := func() []string {
 		return eval[[]string](p, "[...document.querySelectorAll('#events p:first-child')].map(n => n.innerText)")
 	}
 	p.says("events", "Writes pass: a majority")
-	require.Len(t, lines(), 8)
-	require.Equal(t, "Writes pass: a majority vouches for this node", lines()[0], "the newest first")
-	require.Equal(t, "Event 11", lines()[1])
-	require.NoError(t, chromedp.Do(p.ctx, chromedp.Evaluate[chromedp.Void]("document.getElementById('all').click()")))
 	require.Len(t, lines(), 12)
+	require.Equal(t, "Writes pass: a majority vouches for this node", lines()[0], "the newest first")
+	require.Equal(t, "Event 15", lines()[1])
+	require.NoError(t, chromedp.Do(p.ctx, chromedp.Evaluate[chromedp.Void]("document.getElementById('all').click()")))
+	require.Len(t, lines(), 16)
 
 	f.stop()
 	p.await("document.body.dataset.link === 'lost'")
 	f.start()
 	p.await("document.body.dataset.link === 'live'")
-	say(13, "handoff", "n2 is primary; no writes for 212 ms")
+	say(17, "handoff", "n2 is primary; no writes for 212 ms")
 	p.says("events", "n2 is primary")
-	require.Len(t, lines(), 13, "what is told again is not shown again")
+	require.Len(t, lines(), 17, "what is told again is not shown again")
 }
 
 func testPhone(t *testing.T, b *browser) {
