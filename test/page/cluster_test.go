@@ -57,7 +57,7 @@ func (w *watch) healthy(t *testing.T, c *cluster.Cluster, primary *cluster.Node)
 	p := w.tabs[primary].in(t)
 	p.says("title", "Writes pass")
 	p.says("facts", "healthy")
-	p.await(shown + " > .6")
+	p.await(shown + " > .4")
 	p.await("document.querySelectorAll('#picture .link.up.leads').length === 2 && document.querySelectorAll('#picture .link.up').length === 3")
 	p.await("[...document.querySelectorAll('#picture .ms')].filter(n => /ms$/.test(n.textContent)).length === 3")
 	p.await("document.querySelectorAll('#events li').length > 3")
@@ -179,7 +179,7 @@ func (w *watch) shoot(p *tab, name string) {
 		for scheme, l := range map[string]look{"light": l, "dark": l.darkened()} {
 			p.looks(l)
 			p.await(fmt.Sprintf("innerWidth === %d && document.getElementById('picture').clientWidth >= document.getElementById('picture').viewBox.baseVal.width", l.width))
-			p.await("!last.writable || " + shown + " > .7")
+			p.await("!last.writable || " + shown + " > .6")
 			p.shoot(filepath.Join(dir, "page-"+name+"-"+scheme+"-"+size+".png"))
 		}
 	}
