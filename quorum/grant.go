@@ -245,26 +245,3 @@ func (n *Node) closeRecord(g *grant) {
 		n.log.Debug("close not recorded; the next leader waits", "err", err)
 	}
 }
-
-// ClusterID returns LiteFS's cluster id once it is on the disk of the primary
-// that put it, "" until then: served earlier, a primary killed in between could
-// never become primary again.
-func (n *Node) ClusterID() string {
-	if st := n.fsm.state(); st.Confirmed {
-		return st.ClusterID
-	}
-	return ""
-}
-
-// SetClusterID commits the id that the local LiteFS, being primary, has put.
-// It returns when the id is committed.
-func (n *Node) SetClusterID(_ context.Context, id string) error {
-	n.mu.Lock()
-	g := n.grant
-	n.mu.Unlock()
-	if g == nil {
-		return errNoPrimary
-	}
-	_, err := n.apply(Record{Kind: KindClusterID, Term: g.term, ClusterID: id}, n.cfg.HeartbeatTimeout)
-	return err
-}

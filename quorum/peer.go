@@ -81,6 +81,7 @@ func (n *Node) serveHTTP() {
 	m.HandleFunc("POST /peer/history", handle(n.serveHistory))
 	m.HandleFunc("POST /peer/common", handle(n.serveCommon))
 	m.HandleFunc("POST /peer/databases", handle(n.serveDatabases))
+	m.HandleFunc("POST /peer/litefs-id", handle(n.serveLiteFSID))
 	m.HandleFunc("POST /peer/handoff", handle(n.serveHandoff))
 	m.HandleFunc("POST /peer/members", handle(n.serveMembers))
 	if n.relay != nil {
