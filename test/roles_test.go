@@ -39,7 +39,7 @@ func roleTime() time.Duration {
 	if d, err := time.ParseDuration(os.Getenv("FUSEFS_STRESS")); err == nil {
 		return d
 	}
-	return 10 * time.Second
+	return 6 * time.Second
 }
 
 type moves struct {
@@ -219,7 +219,7 @@ func (m *moves) verify() {
 	}
 	require.Positive(t, m.moved)
 	require.Positive(t, m.acked)
-	require.Positive(t, m.refused)
+	require.Positive(t, m.refused+m.doubts) // in WAL mode only what failed while fenced by hand is certain
 	require.Positive(t, m.reads)
 	require.LessOrEqual(t, m.busy, m.reads/10)
 	insert(t, writable(t, m.c.Nodes...), "after")
