@@ -61,6 +61,7 @@ func silent(t *testing.T, nodes ...*cluster.Node) {
 // run, and before one starts again; and what it finds when something happens to
 // them.
 func TestCheckOnARunningCluster(t *testing.T) {
+	long(t)
 	c := prepare(t, cluster.Options{TLS: true})
 	n1, n2, n3 := c.Nodes[0], c.Nodes[1], c.Nodes[2]
 	for _, n := range c.Nodes {

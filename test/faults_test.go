@@ -46,7 +46,7 @@ func faults() []fault {
 			cuts = append(cuts, fault{
 				name:  fmt.Sprintf("%s stopped for %v", who.name, d),
 				begin: who.signal(syscall.SIGSTOP), end: who.signal(syscall.SIGCONT),
-				hold: d, stays: d < 5*time.Second, ci: d == 10*time.Second && who.name == "LiteFS",
+				hold: d, stays: d < 5*time.Second, ci: d == 2*time.Second && who.name == "LiteFS",
 			})
 		}
 	}

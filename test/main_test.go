@@ -144,6 +144,14 @@ func dataRaces(c *cluster.Cluster) (found []string) {
 	return found
 }
 
+// long skips what takes a minute and watches over little that others do not.
+func long(t *testing.T) {
+	t.Helper()
+	if os.Getenv("LONG") == "" {
+		t.Skip("long: runs with LONG=1, as in make torture")
+	}
+}
+
 func deadline(t *testing.T) context.Context {
 	t.Helper()
 	ctx, cancel := context.WithTimeout(context.Background(), patience)
