@@ -203,7 +203,7 @@ func TestFlappingProbeMovesNothing(t *testing.T) {
 	var asked, ill atomic.Int64
 	c := newCluster(t, 3, func(cfg *Config) {
 		var mine atomic.Int64
-		cfg.ProbeEvery = 10 * time.Millisecond
+		cfg.ProbeEvery = 40 * time.Millisecond // also what a probe may take, on a busy machine
 		cfg.Probes = []Probe{{"flapping", func(context.Context) error {
 			asked.Add(1)
 			if mine.Add(1)%policy.FailuresToUnhealthy == 0 {
