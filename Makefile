@@ -42,7 +42,7 @@ test: deps browser lint build
 TIME ?= 10m
 torture: deps build
 	FUSEFS_STRESS=$(TIME) FUSEFS_DIFFERENTIAL=$(TIME) FUSEFS_SEED=$(SEED) LONG=1 $(GO) test -race -count=1 -p 1 -timeout 0 -v \
-		-run '^(TestStress|TestTorture|TestReplicaStress|TestDifferential|TestDifferentialOnAReplica|TestRolesUnderLoad|TestCheckOnARunningCluster)$$' ./fusefs ./test
+		-run '^(TestStress|TestTorture|TestReplicaStress|TestDifferential|TestDifferentialOnAReplica|TestRolesUnderLoad|TestCheckOnARunningCluster|TestCheckIsSilentOnOtherKinds)$$' ./fusefs ./test
 
 # Every fault at every timing, some quarter of an hour; writes docs/faults.md.
 # Without the race detector: times are measured.

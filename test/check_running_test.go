@@ -153,6 +153,7 @@ func TestCheckOnARunningCluster(t *testing.T) {
 
 // TestCheckIsSilentOnOtherKinds: witnesses, and a LiteFS with a lease of its own.
 func TestCheckIsSilentOnOtherKinds(t *testing.T) {
+	long(t)
 	for name, opts := range map[string]cluster.Options{
 		"witness": {TLS: true, Witnesses: 1},
 		"follow":  {TLS: true, OwnLease: staticLease},
