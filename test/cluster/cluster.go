@@ -32,8 +32,12 @@ type Options struct {
 	// Supervised is how many nodes, the first ones, have their LiteFS started by
 	// litefence (litefs.command).
 	Supervised int
-	Extra      string // appended to every litefence.yml
-	Fence      string // more keys of its fence section, as "enforce: false"
+	Extra      string   // appended to every litefence.yml
+	Flags      []string // of `litefence run`
+	// Disks, where not 0, is the size in bytes of a file system of its own for
+	// each node's data directories, litefence's and LiteFS's.
+	Disks int64
+	Fence string // more keys of its fence section, as "enforce: false"
 
 	// App, where given, is the application that litefence starts on a node.
 	App func(*Node) []string

@@ -5,12 +5,21 @@ import (
 	"os"
 	"path/filepath"
 	"strings"
+
+	"golang.org/x/sys/unix"
 )
 
 func (n *Node) writeFiles() error {
 	for _, dir := range []string{n.Dir, n.Lower(), n.Fenced(), n.Data(), n.RaftData()} {
 		if err := os.Mkdir(dir, 0o755); err != nil {
 			return err
+		}
+	}
+	if size := n.c.opts.Disks; size != 0 {
+		for _, dir := range []string{n.Data(), n.RaftData()} {
+			if err := unix.Mount("tmpfs", dir, "tmpfs", 0, fmt.Sprintf("size=%d,mode=0700", size)); err != nil {
+				return fmt.Errorf("mount a file system on %s: %w", dir, err)
+			}
 		}
 	}
 	if err := os.WriteFile(n.liteFSConfigPath(), []byte(n.liteFSConfig()), 0o600); err != nil {

@@ -89,7 +89,10 @@ func (n *Node) Refuse(ip string, port int) error {
 // Heal takes every cut of this node back.
 func (n *Node) Heal() error { return n.filter() }
 
-// filter replaces the node's packet filter, in one step.
+// Filter replaces the node's packet filter, in one step, by rules as
+// iptables-restore reads them.
+func (n *Node) Filter(rules ...string) error { return n.filter(rules...) }
+
 func (n *Node) filter(rules ...string) error {
 	table := "*filter\n" + strings.Join(rules, "\n") + "\nCOMMIT\n"
 	cmd := exec.Command("nsenter", "--net="+n.nsPath(), "iptables-restore")

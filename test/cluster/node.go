@@ -95,6 +95,9 @@ func (n *Node) StartLitefence() (err error) {
 		command = "witness"
 	}
 	args := []string{n.c.opts.Litefence, command, "-config", n.ConfigPath()}
+	if !n.Witness {
+		args = append(args, n.c.opts.Flags...)
+	}
 	if n.c.opts.App != nil && !n.Witness {
 		args = append(append(args, "--"), n.c.opts.App(n)...)
 	}
@@ -144,7 +147,7 @@ func (n *Node) WipeLiteFS() error {
 	if n.litefs != nil && n.litefs.Running() {
 		return fmt.Errorf("LiteFS runs on %s", n.Name)
 	}
-	return errors.Join(os.RemoveAll(n.Data()), os.Mkdir(n.Data(), 0o700))
+	return empty(n.Data())
 }
 
 // WipeRaft removes litefence's data; litefence must not run.
@@ -152,7 +155,16 @@ func (n *Node) WipeRaft() error {
 	if n.litefence != nil && n.litefence.Running() {
 		return fmt.Errorf("litefence runs on %s", n.Name)
 	}
-	return errors.Join(os.RemoveAll(n.RaftData()), os.Mkdir(n.RaftData(), 0o700))
+	return empty(n.RaftData())
+}
+
+// empty removes what is in dir; dir itself may be a file system of its own.
+func empty(dir string) error {
+	entries, err := os.ReadDir(dir)
+	for _, e := range entries {
+		err = errors.Join(err, os.RemoveAll(filepath.Join(dir, e.Name())))
+	}
+	return err
 }
 
 // Addr is where the other nodes reach litefence.

@@ -1,0 +1,99 @@
+package nemesis
+
+import (
+	"errors"
+	"slices"
+
+	"github.com/litefence/litefence/test/cluster"
+)
+
+type selector func(*acting) *cluster.Node
+
+func of(n *cluster.Node, programs []program) (ps []process) {
+	for _, p := range programs {
+		ps = append(ps, process{n, p})
+	}
+	return ps
+}
+
+func pause(who selector, programs ...program) func(*acting) (func() error, error) {
+	return func(a *acting) (func() error, error) {
+		n := who(a)
+		a.stops(n)
+		return a.stop(of(n, programs)...)
+	}
+}
+
+func kill(who selector, programs ...program) func(*acting) (func() error, error) {
+	return func(a *acting) (func() error, error) {
+		n := who(a)
+		a.stops(n)
+		return a.kill(of(n, programs)...)
+	}
+}
+
+// killAll is a power loss of everything; the nodes come back in some order.
+func killAll(a *acting) (func() error, error) {
+	var ps []process
+	nodes := shuffled(a)
+	for _, n := range nodes {
+		ps = append(ps, process{n, litefence}, process{n, liteFS})
+	}
+	a.stops(nodes...)
+	return a.kill(ps...)
+}
+
+func (a *acting) app() int {
+	n := anyNode(a)
+	a.hits(n)
+	return slices.Index(a.c.Nodes, n)
+}
+
+func killApp(a *acting) (func() error, error) {
+	i := a.app()
+	return func() error { return a.apps.Restart(i) }, a.apps.Kill(i)
+}
+
+func pauseApp(a *acting) (func() error, error) {
+	i := a.app()
+	return func() error { return a.apps.Continue(i) }, a.apps.Stop(i)
+}
+
+// lateHandoff: the handoff's message waits in a node that is stopped; when it
+// wakes it is elected at once, while the old primary, just cut off, believes
+// that it still leads (FACTS on late TimeoutNow).
+func lateHandoff(a *acting) (func() error, error) {
+	old := a.primary()
+	others := a.c.Others(old)
+	target := others[a.rng.IntN(len(others))]
+	a.hits(old)
+	a.stops(target)
+	wake, err := a.stop(process{target, litefence})
+	if err != nil {
+		return wake, err
+	}
+	_, _ = old.CLI("handoff", target.Name) // in vain: it does not answer
+	if err := a.awaitWritable(old); err != nil {
+		return wake, nil // somebody else leads by now: no harm, no fault
+	}
+	heal, err := a.links(around(a.c, old, in, out))
+	err = errors.Join(err, wake())
+	return heal, err
+}
+
+// laggingWins: a replica that has not received for some time comes back just as
+// the primary, whose last rows it lacks, goes.
+func laggingWins(a *acting) (func() error, error) {
+	old := a.primary()
+	others := a.c.Others(old)
+	target := others[a.rng.IntN(len(others))]
+	a.stops(old, target)
+	wake, err := a.stop(process{target, liteFS})
+	if err != nil {
+		return wake, err
+	}
+	_ = sleep(a.ctx, 5*sec) // rows that the others have had for more than three seconds
+	start, err := a.kill(process{old, litefence}, process{old, liteFS})
+	err = errors.Join(err, wake())
+	return start, err
+}

@@ -1,0 +1,240 @@
+package main
+
+import (
+	"bytes"
+	"context"
+	"errors"
+	"fmt"
+	"math/rand/v2"
+	"os"
+	"os/exec"
+	"path/filepath"
+	"slices"
+	"strings"
+	"sync"
+	"time"
+
+	"github.com/litefence/litefence/test/cluster"
+	"github.com/litefence/litefence/test/history"
+	"github.com/litefence/litefence/test/nemesis"
+	"github.com/litefence/litefence/test/torture/app"
+	"github.com/litefence/litefence/test/workload"
+)
+
+// subject is what a round is played with.
+type subject struct {
+	name      string
+	litefence string   // binary
+	flags     []string // of `litefence run`
+	litefs    string   // binary
+	alone     bool     // LiteFS with a static lease, without litefence
+}
+
+// setting is everything of a round that its seed decides.
+type setting struct {
+	seed      uint64
+	nodes     int
+	journal   string
+	heartbeat time.Duration
+	lease     time.Duration
+	ttl       time.Duration
+	confirm   string
+	tls       bool
+	plan      nemesis.Plan
+}
+
+func newSetting(seed uint64, l nemesis.Limits) setting {
+	rng := rand.New(rand.NewPCG(seed, 0))
+	s := setting{seed: seed, nodes: 3, heartbeat: 600 * time.Millisecond, lease: 300 * time.Millisecond, ttl: 200 * time.Millisecond}
+	if rng.IntN(5) == 0 {
+		s.nodes = 5
+	}
+	s.journal = []string{"wal", "wal", "delete", "truncate", "persist"}[rng.IntN(5)]
+	if rng.IntN(5) == 0 {
+		s.heartbeat, s.lease, s.ttl = 300*time.Millisecond, 150*time.Millisecond, 100*time.Millisecond
+	}
+	if rng.IntN(5) == 0 {
+		s.confirm = "quorum"
+	}
+	s.tls = rng.IntN(5) == 0
+	s.plan = nemesis.NewPlan(seed, s.nodes, l)
+	return s
+}
+
+func (s setting) options(sub subject) cluster.Options {
+	o := cluster.Options{
+		Nodes: s.nodes, Litefence: sub.litefence, LiteFS: sub.litefs, Flags: sub.flags,
+		Heartbeat: s.heartbeat, Lease: s.lease, TTL: s.ttl, Confirm: s.confirm, TLS: s.tls,
+	}
+	if s.plan.NeedsDisks() {
+		o.Disks = 384 << 20 // above policy.health.min-free-disk
+	}
+	return o
+}
+
+const (
+	patience  = 60 * time.Second       // for what must come
+	warmUp    = 500 * time.Millisecond // of writes before the first fault
+	afterward = 700 * time.Millisecond // of writes after all is normal
+)
+
+// play plays one round. What cannot be done is among the round's errors.
+func play(ctx context.Context, s setting, sub subject, keep string) *history.Round {
+	r := &history.Round{
+		Seed: s.seed, Journal: s.journal, Subject: sub.name, Lease: s.lease, Heartbeat: s.heartbeat,
+		Sum: app.Accounts * app.Opening, Final: map[string]history.State{},
+	}
+	c, err := cluster.New(s.options(sub))
+	if err != nil {
+		r.Errors = append(r.Errors, err.Error())
+		return r
+	}
+	p := &player{Round: r, c: c, s: s, sub: sub}
+	p.failed("", p.play(ctx))
+	if keep != "" {
+		p.failed("keep logs", p.keepLogs(keep))
+	}
+	p.failed("clean up", c.Close())
+	return r
+}
+
+// player plays one round.
+type player struct {
+	*history.Round
+	c   *cluster.Cluster
+	s   setting
+	sub subject
+}
+
+func (p *player) failed(what string, err error) {
+	if err != nil {
+		p.Errors = append(p.Errors, strings.TrimPrefix(what+": "+err.Error(), ": "))
+	}
+}
+
+func (p *player) path(n *cluster.Node) string { return filepath.Join(n.Fenced(), "app.db") }
+
+func (p *player) play(ctx context.Context) error {
+	for _, n := range p.c.Nodes {
+		p.Nodes = append(p.Nodes, n.Name)
+	}
+	if err := p.c.Start(); err != nil {
+		return err
+	}
+	if err := p.makeDB(ctx); err != nil {
+		return err
+	}
+	a, err := startApps(p.c.Nodes, p.path, p.s.seed)
+	defer a.finish()
+	if err != nil {
+		return err
+	}
+	p.Start = workload.Now()
+	samples := listen(p.c)
+	nem := nemesis.New(p.c, a)
+	supervised, stop := context.WithCancel(ctx)
+	var bystander sync.WaitGroup
+	bystander.Go(func() { nem.Supervise(supervised) })
+	pause(ctx, warmUp)
+	p.Faults, err = nem.Run(ctx, p.s.plan)
+	p.failed("nemesis", err)
+	p.Healed = workload.Now()
+	p.failed("after the faults", p.normal(ctx, a))
+	pause(ctx, afterward)
+	ops, errs := a.finish()
+	p.Ops, p.Errors = ops, append(p.Errors, errs...)
+	p.End = workload.Now()
+	p.failed("in the end", p.within(ctx, func() error { return allInStep(p.c) }))
+	stop()
+	bystander.Wait()
+	p.Samples = samples.stop()
+	for _, d := range nem.Deaths() {
+		if !excused(d, p.Faults) {
+			p.failed("", errors.New(d.String()))
+		}
+	}
+	for _, n := range p.c.Nodes {
+		state, err := dump(p.path(n))
+		p.failed("read all on "+n.Name, err)
+		p.Final[n.Name] = state
+	}
+	return nil
+}
+
+// excused: a daemon may end when its disk is full, and litefence when it finds
+// itself without what it needs.
+func excused(d nemesis.Death, faults []history.Fault) bool {
+	for _, f := range faults {
+		if slices.Contains(f.Stops, d.Node) && f.Start <= d.At && d.At <= f.End+int64(5*time.Second) {
+			return true
+		}
+	}
+	return false
+}
+
+func (p *player) within(ctx context.Context, cond func() error) error {
+	ctx, cancel := context.WithTimeout(ctx, patience)
+	defer cancel()
+	return cluster.WaitFor(ctx, cond)
+}
+
+// makeDB makes the tables on whichever node is primary, and waits until every
+// node has them.
+func (p *player) makeDB(ctx context.Context) error {
+	err := p.within(ctx, func() error {
+		n, err := writable(p.c)
+		if err == nil {
+			err = makeDB(p.path(n), p.s.journal)
+		}
+		if err != nil && strings.Contains(err.Error(), "already exists") {
+			return nil
+		}
+		return err
+	})
+	if err != nil {
+		return err
+	}
+	return p.within(ctx, func() error { return allInStep(p.c) })
+}
+
+// normal waits until a node acknowledges writes again and every other may
+// become primary after it.
+func (p *player) normal(ctx context.Context, a *apps) error {
+	err := p.within(ctx, func() error {
+		if a.lastAck() < p.Healed {
+			return errors.New("no write has been acknowledged since the faults ended")
+		}
+		return marked(p.c)
+	})
+	if err == nil {
+		p.Normal = workload.Now()
+	}
+	return err
+}
+
+func pause(ctx context.Context, d time.Duration) {
+	select {
+	case <-ctx.Done():
+	case <-time.After(d):
+	}
+}
+
+func (p *player) keepLogs(dir string) error {
+	var b bytes.Buffer
+	p.c.DumpLogs(&b, 1e6)
+	return os.WriteFile(filepath.Join(dir, fmt.Sprintf("round-%d.log", p.Seed)), b.Bytes(), 0o644)
+}
+
+func newCommand(args []string) ([]byte, error) {
+	ctx, cancel := context.WithTimeout(context.Background(), patience)
+	defer cancel()
+	cmd := exec.CommandContext(ctx, args[0], args[1:]...)
+	var stderr bytes.Buffer
+	cmd.Stderr = &stderr
+	cmd.Env = append(os.Environ(), "GORACE=atexit_sleep_ms=0") // or each takes a second more under the race detector
+	out, err := cmd.Output()
+	if err != nil {
+		err = fmt.Errorf("%w: %s", err, bytes.TrimSpace(stderr.Bytes()))
+	}
+	return out, err
+}
