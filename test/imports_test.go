@@ -27,8 +27,14 @@ var mayImport = map[string][]string{
 	"cmd/litefence/page": {},
 	"test":               {"test/cluster", "test/workload"},
 	"test/bench":         {"test/cluster"},
+	"test/checker":       {"test/history"},
 	"test/cluster":       {"test/workload"},
 	"test/page":          {"test/cluster", "test/workload", "cmd/litefence/page"},
+	"test/history":       {},
+	"test/nemesis":       {"test/cluster", "test/history", "test/workload"},
+	"test/report":        {"test/history"},
+	"test/torture":       {"test/checker", "test/cluster", "test/history", "test/nemesis", "test/report", "test/torture/app", "test/workload"},
+	"test/torture/app":   {"test/history", "test/workload"},
 	"test/workload":      {},
 }
 

@@ -56,6 +56,9 @@ func (p process) running() *cluster.Process {
 	return p.node.LiteFS()
 }
 
+// used: LiteFS may be run without litefence.
+func (p process) used() bool { return p.running() != nil }
+
 func (p process) start() error {
 	if p.running().Running() {
 		return nil
@@ -122,7 +125,7 @@ func (h *held) revive() {
 	defer h.mu.Unlock()
 	for _, node := range h.c.Nodes {
 		for _, p := range []process{{node, litefence}, {node, liteFS}} {
-			if h.dead[p] > 0 || p.running().Running() {
+			if !p.used() || h.dead[p] > 0 || p.running().Running() {
 				continue
 			}
 			h.deaths = append(h.deaths, Death{node.Name, p.program.String(), workload.Now(), p.running().ExitCode()})
@@ -149,6 +152,9 @@ func (h *held) startAll() error {
 	var errs []error
 	for _, node := range h.c.Nodes {
 		for _, p := range []process{{node, litefence}, {node, liteFS}} {
+			if !p.used() {
+				continue
+			}
 			h.dead[p], h.stopped[p] = 0, 0
 			_ = p.running().Signal(syscall.SIGCONT)
 			errs = append(errs, p.start())

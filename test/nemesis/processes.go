@@ -11,7 +11,9 @@ type selector func(*acting) *cluster.Node
 
 func of(n *cluster.Node, programs []program) (ps []process) {
 	for _, p := range programs {
-		ps = append(ps, process{n, p})
+		if one := (process{n, p}); one.used() {
+			ps = append(ps, one)
+		}
 	}
 	return ps
 }

@@ -1,5 +1,6 @@
 // Command torture lets a nemesis loose on clusters of real nodes, round after
-// round, and has what happened there checked. `make torture` starts it.
+// round, has what happened there checked, and writes a report. `make torture`
+// starts it.
 package main
 
 import (
@@ -8,12 +9,29 @@ import (
 	"fmt"
 	"os"
 	"os/signal"
+	"path/filepath"
+	"strings"
 	"syscall"
+	"time"
 
 	"github.com/litefence/litefence/test/cluster"
 	"github.com/litefence/litefence/test/nemesis"
+	"github.com/litefence/litefence/test/report"
 	"github.com/litefence/litefence/test/torture/app"
 )
+
+type options struct {
+	rounds    int
+	seed      uint64
+	litefence string
+	unsafe    string
+	litefs    string
+	out       string
+	markdown  string
+	controls  bool
+	only      string
+	limits    nemesis.Limits
+}
 
 func main() {
 	if app.IsRequested(os.Args) {
@@ -21,11 +39,100 @@ func main() {
 	}
 	ctx, stop := signal.NotifyContext(context.Background(), os.Interrupt, syscall.SIGTERM)
 	defer stop()
-	seed := flag.Uint64("seed", 1, "seed")
+	os.Exit(runMain(ctx))
+}
+
+func runMain(ctx context.Context) int {
+	var o options
+	flag.IntVar(&o.rounds, "rounds", 20, "how many rounds")
+	flag.Uint64Var(&o.seed, "seed", 1, "of the first round; each later one has the next")
+	flag.StringVar(&o.litefence, "litefence", "bin/litefence", "litefence `program`")
+	flag.StringVar(&o.unsafe, "unsafe", "", "litefence `program` built with the tag litefence_unsafe; with it the checkers are checked")
+	flag.StringVar(&o.litefs, "litefs", "bin/litefs", "LiteFS `program`")
+	flag.StringVar(&o.out, "out", "bin/torture", "`directory` for the page, the histories and the logs of rounds that failed")
+	flag.StringVar(&o.markdown, "md", "", "`file` for the summary")
+	flag.StringVar(&o.only, "only", "", "faults to choose from, separated by semicolons (default all)")
+	flag.DurationVar(&o.limits.Hold, "hold", 30*time.Second, "longest that a fault lasts")
+	flag.IntVar(&o.limits.Steps, "steps", 3, "most faults in a round")
+	flag.BoolVar(&o.limits.Clock, "clock", false, "step this machine's clock too, by up to two minutes and back")
 	flag.Parse()
-	s := newSetting(*seed, nemesis.Limits{})
-	fmt.Printf("%+v\n%s\n", s, s.plan)
-	r := play(ctx, s, subject{name: "litefence", litefence: "/work/main/bin/litefence", litefs: "/work/main/bin/litefs"}, "/tmp")
-	fmt.Println(len(r.Ops), r.Errors, r.Faults)
-	fmt.Println(cluster.Leaks())
+	if o.only != "" {
+		o.limits.Only = strings.Split(o.only, ";")
+	}
+	if err := o.check(); err != nil {
+		fmt.Fprintln(os.Stderr, "torture:", err)
+		return 2
+	}
+	t := &torture{options: o, began: time.Now(), say: func(s string) { fmt.Println(s) }}
+	t.run(ctx)
+	if err := t.write(); err != nil {
+		fmt.Fprintln(os.Stderr, "torture:", err)
+		return 1
+	}
+	if leaks := cluster.Leaks(); len(leaks) > 0 {
+		fmt.Fprintln(os.Stderr, "torture: left behind:", strings.Join(leaks, ", "))
+		return 1
+	}
+	if failed := t.failed(); len(failed) > 0 {
+		fmt.Printf("torture: FAILED: %s\n", strings.Join(failed, "; "))
+		return 1
+	}
+	fmt.Printf("torture: no promise was broken in %d rounds\n", len(t.results))
+	return 0
+}
+
+// check makes paths absolute, for processes run elsewhere, and finds what is
+// missing before hours have gone by.
+func (o *options) check() (err error) {
+	for _, f := range o.limits.Only {
+		if !contains(nemesis.Names(), f) {
+			return fmt.Errorf("-only: no fault %q; there are: %s", f, strings.Join(nemesis.Names(), "; "))
+		}
+	}
+	for _, p := range []*string{&o.litefence, &o.unsafe, &o.litefs} {
+		if *p == "" {
+			continue
+		}
+		if *p, err = filepath.Abs(*p); err != nil {
+			return err
+		}
+		if _, err := os.Stat(*p); err != nil {
+			return fmt.Errorf("%w; run `make build`", err)
+		}
+	}
+	return os.MkdirAll(o.out, 0o755)
+}
+
+func contains(all []string, s string) bool {
+	for _, a := range all {
+		if a == s {
+			return true
+		}
+	}
+	return false
+}
+
+// write writes the page, and the summary where one is wanted.
+func (t *torture) write() error {
+	r := t.report()
+	page, err := os.Create(filepath.Join(t.out, "torture.html"))
+	if err != nil {
+		return err
+	}
+	defer page.Close()
+	if err := report.HTML(page, r); err != nil {
+		return err
+	}
+	if t.markdown == "" {
+		return page.Close()
+	}
+	md, err := os.Create(t.markdown)
+	if err != nil {
+		return err
+	}
+	defer md.Close()
+	if err := report.Markdown(md, r); err != nil {
+		return err
+	}
+	return md.Close()
 }

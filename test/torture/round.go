@@ -66,10 +66,21 @@ func (s setting) options(sub subject) cluster.Options {
 		Nodes: s.nodes, Litefence: sub.litefence, LiteFS: sub.litefs, Flags: sub.flags,
 		Heartbeat: s.heartbeat, Lease: s.lease, TTL: s.ttl, Confirm: s.confirm, TLS: s.tls,
 	}
+	if sub.alone {
+		o.OwnLease = func(n *cluster.Node) string {
+			return fmt.Sprintf("{type: static, candidate: %v, advertise-url: \"http://10.213.7.1:20202\", hostname: n1}", n.Name == "n1")
+		}
+	}
 	if s.plan.NeedsDisks() {
 		o.Disks = 384 << 20 // above policy.health.min-free-disk
 	}
 	return o
+}
+
+// plain is what comparisons run with: the defaults, and three nodes.
+func (s *setting) plain() {
+	s.nodes, s.journal, s.confirm, s.tls = 3, "wal", "", false
+	s.heartbeat, s.lease, s.ttl = 600*time.Millisecond, 300*time.Millisecond, 200*time.Millisecond
 }
 
 const (
@@ -79,23 +90,23 @@ const (
 )
 
 // play plays one round. What cannot be done is among the round's errors.
-func play(ctx context.Context, s setting, sub subject, keep string) *history.Round {
-	r := &history.Round{
+// The logs are those of all its processes.
+func play(ctx context.Context, s setting, sub subject) (r *history.Round, logs []byte) {
+	r = &history.Round{
 		Seed: s.seed, Journal: s.journal, Subject: sub.name, Lease: s.lease, Heartbeat: s.heartbeat,
 		Sum: app.Accounts * app.Opening, Final: map[string]history.State{},
 	}
 	c, err := cluster.New(s.options(sub))
 	if err != nil {
 		r.Errors = append(r.Errors, err.Error())
-		return r
+		return r, nil
 	}
 	p := &player{Round: r, c: c, s: s, sub: sub}
 	p.failed("", p.play(ctx))
-	if keep != "" {
-		p.failed("keep logs", p.keepLogs(keep))
-	}
+	var b bytes.Buffer
+	c.DumpLogs(&b, 1e6)
 	p.failed("clean up", c.Close())
-	return r
+	return r, b.Bytes()
 }
 
 // player plays one round.
@@ -112,14 +123,25 @@ func (p *player) failed(what string, err error) {
 	}
 }
 
-func (p *player) path(n *cluster.Node) string { return filepath.Join(n.Fenced(), "app.db") }
+func (p *player) path(n *cluster.Node) string {
+	if p.sub.alone {
+		return filepath.Join(n.Lower(), "app.db")
+	}
+	return filepath.Join(n.Fenced(), "app.db")
+}
 
 func (p *player) play(ctx context.Context) error {
 	for _, n := range p.c.Nodes {
 		p.Nodes = append(p.Nodes, n.Name)
 	}
-	if err := p.c.Start(); err != nil {
-		return err
+	start := (*cluster.Node).Start
+	if p.sub.alone {
+		start = (*cluster.Node).StartLiteFS
+	}
+	for _, n := range p.c.Nodes {
+		if err := start(n); err != nil {
+			return err
+		}
 	}
 	if err := p.makeDB(ctx); err != nil {
 		return err
@@ -144,21 +166,29 @@ func (p *player) play(ctx context.Context) error {
 	ops, errs := a.finish()
 	p.Ops, p.Errors = ops, append(p.Errors, errs...)
 	p.End = workload.Now()
-	p.failed("in the end", p.within(ctx, func() error { return allInStep(p.c) }))
+	p.failed("in the end", p.within(ctx, func() error { return p.inStep() }))
 	stop()
 	bystander.Wait()
 	p.Samples = samples.stop()
-	for _, d := range nem.Deaths() {
-		if !excused(d, p.Faults) {
-			p.failed("", errors.New(d.String()))
-		}
-	}
+	p.deaths(nem.Deaths())
 	for _, n := range p.c.Nodes {
 		state, err := dump(p.path(n))
 		p.failed("read all on "+n.Name, err)
 		p.Final[n.Name] = state
 	}
 	return nil
+}
+
+// deaths makes one error of all ends of a daemon.
+func (p *player) deaths(all []nemesis.Death) {
+	count := map[string]int{}
+	for _, d := range all {
+		if !excused(d, p.Faults) {
+			if count[d.String()]++; count[d.String()] == 1 {
+				p.failed("", errors.New(d.String()))
+			}
+		}
+	}
 }
 
 // excused: a daemon may end when its disk is full, and litefence when it finds
@@ -182,7 +212,7 @@ func (p *player) within(ctx context.Context, cond func() error) error {
 // node has them.
 func (p *player) makeDB(ctx context.Context) error {
 	err := p.within(ctx, func() error {
-		n, err := writable(p.c)
+		n, err := p.writable()
 		if err == nil {
 			err = makeDB(p.path(n), p.s.journal)
 		}
@@ -194,7 +224,7 @@ func (p *player) makeDB(ctx context.Context) error {
 	if err != nil {
 		return err
 	}
-	return p.within(ctx, func() error { return allInStep(p.c) })
+	return p.within(ctx, func() error { return p.inStep() })
 }
 
 // normal waits until a node acknowledges writes again and every other may
@@ -204,7 +234,7 @@ func (p *player) normal(ctx context.Context, a *apps) error {
 		if a.lastAck() < p.Healed {
 			return errors.New("no write has been acknowledged since the faults ended")
 		}
-		return marked(p.c)
+		return p.marked()
 	})
 	if err == nil {
 		p.Normal = workload.Now()
@@ -217,12 +247,6 @@ func pause(ctx context.Context, d time.Duration) {
 	case <-ctx.Done():
 	case <-time.After(d):
 	}
-}
-
-func (p *player) keepLogs(dir string) error {
-	var b bytes.Buffer
-	p.c.DumpLogs(&b, 1e6)
-	return os.WriteFile(filepath.Join(dir, fmt.Sprintf("round-%d.log", p.Seed)), b.Bytes(), 0o644)
 }
 
 func newCommand(args []string) ([]byte, error) {

@@ -3,6 +3,8 @@ package main
 import (
 	"errors"
 	"fmt"
+	"os"
+	"path/filepath"
 	"sync"
 	"time"
 
@@ -11,8 +13,11 @@ import (
 	"github.com/litefence/litefence/test/workload"
 )
 
-func writable(c *cluster.Cluster) (*cluster.Node, error) {
-	for _, n := range c.Nodes {
+func (p *player) writable() (*cluster.Node, error) {
+	if p.sub.alone {
+		return p.c.Nodes[0], nil
+	}
+	for _, n := range p.c.Nodes {
 		if s, err := n.Status(); err == nil && s.Writable {
 			return n, nil
 		}
@@ -20,19 +25,42 @@ func writable(c *cluster.Cluster) (*cluster.Node, error) {
 	return nil, errors.New("no node is writable")
 }
 
-// allInStep looks whether all nodes stand where the primary stands. It ends
-// only when nobody writes.
-func allInStep(c *cluster.Cluster) error {
-	n, err := writable(c)
+// inStep looks whether all nodes stand where the primary stands. It ends only
+// when nobody writes.
+func (p *player) inStep() error {
+	if p.sub.alone {
+		return samePositions(p.c.Nodes)
+	}
+	n, err := p.writable()
 	if err != nil {
 		return err
 	}
-	return cluster.InStep(n, c.Others(n)...)
+	return cluster.InStep(n, p.c.Others(n)...)
+}
+
+// samePositions asks LiteFS alone.
+func samePositions(nodes []*cluster.Node) error {
+	var first string
+	for i, n := range nodes {
+		b, err := os.ReadFile(filepath.Join(n.Lower(), "app.db-pos"))
+		if err != nil {
+			return err
+		}
+		if i == 0 {
+			first = string(b)
+		} else if string(b) != first {
+			return fmt.Errorf("%s stands at %s, %s at %s", n.Name, b, nodes[0].Name, first)
+		}
+	}
+	return nil
 }
 
 // marked looks whether every node may become primary after the present one.
-func marked(c *cluster.Cluster) error {
-	n, err := writable(c)
+func (p *player) marked() error {
+	if p.sub.alone {
+		return nil // nobody becomes primary after it
+	}
+	n, err := p.writable()
 	if err != nil {
 		return err
 	}
@@ -40,7 +68,7 @@ func marked(c *cluster.Cluster) error {
 	if err != nil {
 		return err
 	}
-	for _, o := range c.Others(n) {
+	for _, o := range p.c.Others(n) {
 		s, err := o.Status()
 		switch {
 		case err != nil:

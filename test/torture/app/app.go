@@ -36,7 +36,7 @@ func IsRequested(args []string) bool { return len(args) > 2 && args[1] == Comman
 // Args is the command line that makes binary an application.
 func Args(binary string, args ...string) []string { return append([]string{binary, Command}, args...) }
 
-// client is one connection to the database, kept while it lasts.
+// client is one connection to the database.
 type client struct {
 	node, name string
 	path       string
@@ -47,7 +47,9 @@ type client struct {
 
 	db   *sql.DB
 	conn *sql.Conn
-	n    int
+	// mount is the one that conn's files lie on.
+	mount uint64
+	n     int
 }
 
 // Main is the application: args are the words after Command.
@@ -106,6 +108,7 @@ func (c *client) open() (err error) {
 	}
 	dsn := "file:" + (&url.URL{Path: c.path}).EscapedPath() +
 		fmt.Sprintf("?_pragma=busy_timeout(%d)&_pragma=wal_autocheckpoint(%d)", c.timeout.Milliseconds(), c.checkpoint)
+	c.mount = mountOf(c.path)
 	if c.db, err = sql.Open("sqlite", dsn); err == nil {
 		c.conn, err = c.db.Conn(context.Background())
 	}
@@ -158,7 +161,7 @@ func (c *client) end(o history.Op, outcome history.Outcome, err error) {
 	o.End, o.Outcome = workload.Now(), outcome
 	if err != nil {
 		o.Err = err.Error()
-		if c.reopen {
+		if c.leave(); c.reopen {
 			c.close()
 		}
 	}

@@ -1,0 +1,164 @@
+package main
+
+import (
+	"context"
+	"encoding/json"
+	"fmt"
+	"os"
+	"path/filepath"
+	"time"
+
+	"github.com/litefence/litefence/test/checker"
+	"github.com/litefence/litefence/test/history"
+	"github.com/litefence/litefence/test/nemesis"
+	"github.com/litefence/litefence/test/report"
+)
+
+// torture is one run of all rounds.
+type torture struct {
+	options
+	began    time.Time
+	say      func(string)
+	results  []history.Result
+	controls []report.Control
+}
+
+func (t *torture) run(ctx context.Context) {
+	for i := 0; i < t.rounds && ctx.Err() == nil; i++ {
+		seed := t.seed + uint64(i)
+		res, ok := t.round(ctx, i+1, newSetting(seed, t.limits), subject{name: "litefence", litefence: t.litefence, litefs: t.litefs})
+		if ok {
+			t.results = append(t.results, res)
+		}
+	}
+	for _, c := range t.checks() {
+		if ctx.Err() == nil {
+			t.controls = append(t.controls, t.control(ctx, c))
+		}
+	}
+}
+
+// round plays and judges one round; ok is false where it was interrupted. What
+// happened in one that failed is kept.
+func (t *torture) round(ctx context.Context, number int, s setting, sub subject) (res history.Result, ok bool) {
+	began := time.Now()
+	dir := filepath.Join(t.out, fmt.Sprintf("%s-%d", slug(sub.name), s.seed))
+	r, logs := play(ctx, s, sub)
+	if ctx.Err() != nil {
+		return res, false
+	}
+	res = checker.Check(r)
+	res.Round.Number = number
+	line := fmt.Sprintf("%s %d seed %d: %d nodes, %s: %s; %d acknowledged, %d lost; %.0f s",
+		sub.name, number, s.seed, s.nodes, s.journal, s.plan, res.Counts.Acked, res.Counts.Lost, time.Since(began).Seconds())
+	t.say(line)
+	for i, a := range res.Anomalies {
+		if i == 5 {
+			t.say(fmt.Sprintf("    and %d more", len(res.Anomalies)-i))
+			break
+		}
+		t.say(fmt.Sprintf("    BROKEN %s: %s", a.Rule, a.Text))
+	}
+	if len(res.Anomalies) > 0 {
+		if err := keep(dir, r, logs); err != nil {
+			t.say("    not kept: " + err.Error())
+		} else {
+			t.say("    kept in " + dir)
+		}
+	}
+	return res, true
+}
+
+// keep writes down all that is known of a round.
+func keep(dir string, r *history.Round, logs []byte) error {
+	if err := os.MkdirAll(dir, 0o755); err != nil {
+		return err
+	}
+	b, err := json.Marshal(r)
+	if err != nil {
+		return err
+	}
+	if err := os.WriteFile(filepath.Join(dir, "history.json"), b, 0o644); err != nil {
+		return err
+	}
+	return os.WriteFile(filepath.Join(dir, "logs.txt"), logs, 0o644)
+}
+
+// failed names what makes the run a failure.
+func (t *torture) failed() (why []string) {
+	for _, r := range t.results {
+		if len(r.Anomalies) > 0 {
+			why = append(why, fmt.Sprintf("seed %d: %s", r.Round.Seed, r.Anomalies[0].Rule))
+		}
+	}
+	for _, c := range t.controls {
+		if c.MustFail && broken(c.Results) == 0 {
+			why = append(why, c.Name+": nobody saw that a rule was off")
+		}
+	}
+	if len(t.results) < t.rounds {
+		why = append(why, fmt.Sprintf("%d rounds of %d", len(t.results), t.rounds))
+	}
+	return why
+}
+
+func broken(results []history.Result) (n int) {
+	for _, r := range results {
+		if len(r.Anomalies) > 0 {
+			n++
+		}
+	}
+	return n
+}
+
+// check is a run whose outcome says something about the others: a rule is off,
+// and a checker has to see it; or LiteFS as it is without litefence.
+type check struct {
+	name, what string
+	flags      []string
+	alone      bool
+	mustFail   bool
+	faults     []string // to choose from; nil = all
+	steps      int
+	rounds     int
+}
+
+func (t *torture) checks() []check {
+	if t.unsafe == "" {
+		return nil
+	}
+	network := []string{nemesis.CutPrimary, nemesis.LoseLastWords, nemesis.PauseBoth, nemesis.PausePrimary}
+	return []check{
+		{name: "no fence", what: "every write is admitted", flags: []string{"-unsafe-no-fence"}, mustFail: true,
+			faults: []string{nemesis.PauseBoth}, steps: 1, rounds: 5},
+		{name: "raft's state for a lease", what: "writes pass while raft says Leader", flags: []string{"-unsafe-raft-lease"}, mustFail: true,
+			faults: []string{nemesis.LateHandoff}, steps: 1, rounds: 10},
+		{name: "no wait", what: "a new leader does not wait the old lease out", flags: []string{"-unsafe-no-wait"}, mustFail: true,
+			faults: []string{nemesis.LateHandoff}, steps: 1, rounds: 10},
+		{name: "blind election", what: "whom raft elects becomes primary, whatever it lacks", flags: []string{"-unsafe-blind-election"}, mustFail: true,
+			faults: []string{nemesis.LaggingWins}, steps: 1, rounds: 10},
+		{name: "LiteFS, our endpoint, no fence", what: "LiteFS elects by litefence's quorum; writes are not fenced", flags: []string{"-unsafe-no-fence"},
+			faults: network, steps: 2, rounds: 10},
+		{name: "LiteFS alone", what: "LiteFS with a static lease, without litefence", alone: true,
+			faults: append(network, "primary: LiteFS killed"), steps: 2, rounds: 10},
+	}
+}
+
+// control plays a check's rounds; one that must fail ends with the first that
+// does.
+func (t *torture) control(ctx context.Context, c check) report.Control {
+	sub := subject{name: c.name, litefence: t.unsafe, litefs: t.litefs, flags: c.flags, alone: c.alone}
+	out := report.Control{Name: c.name, What: c.what, MustFail: c.mustFail}
+	for i := 0; i < c.rounds && ctx.Err() == nil; i++ {
+		s := newSetting(t.seed+uint64(i), nemesis.Limits{Steps: c.steps, Hold: 6 * time.Second, Only: c.faults})
+		s.plain()
+		res, ok := t.round(ctx, i+1, s, sub)
+		if !ok {
+			break
+		}
+		if out.Results = append(out.Results, res); c.mustFail && len(res.Anomalies) > 0 {
+			break
+		}
+	}
+	return out
+}

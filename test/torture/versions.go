@@ -1,0 +1,71 @@
+package main
+
+import (
+	"fmt"
+	"os"
+	"os/exec"
+	"runtime"
+	"runtime/debug"
+	"strings"
+	"time"
+
+	"golang.org/x/sys/unix"
+
+	"github.com/litefence/litefence/test/report"
+)
+
+func (t *torture) report() report.Run {
+	return report.Run{
+		Results: t.results, Controls: t.controls, Command: t.command(), Versions: t.versions(),
+		Began: t.began, Took: time.Since(t.began),
+	}
+}
+
+// command is what repeats this run.
+func (t *torture) command() string {
+	s := fmt.Sprintf("make torture ROUNDS=%d SEED=%d", t.rounds, t.seed)
+	if t.limits.Clock {
+		s += " CLOCK=1"
+	}
+	return s
+}
+
+func (t *torture) versions() map[string]string {
+	v := map[string]string{
+		"litefence": output(t.litefence, "version"),
+		"LiteFS":    output(t.litefs, "version"),
+		"Go":        runtime.Version(),
+		"cores":     fmt.Sprint(runtime.NumCPU()),
+	}
+	var u unix.Utsname
+	if unix.Uname(&u) == nil {
+		v["kernel"] = unix.ByteSliceToString(u.Release[:])
+	}
+	if info, ok := debug.ReadBuildInfo(); ok {
+		for _, m := range info.Deps {
+			if m.Path == "modernc.org/sqlite" {
+				v["SQLite"] = m.Path + " " + m.Version
+			}
+		}
+	}
+	return v
+}
+
+func output(name string, args ...string) string {
+	out, err := exec.Command(name, args...).Output()
+	if err != nil {
+		return "unknown"
+	}
+	first, _, _ := strings.Cut(strings.TrimSpace(string(out)), "\n")
+	return first
+}
+
+// slug makes a file's name of a subject's.
+func slug(name string) string {
+	return strings.Map(func(r rune) rune {
+		if r >= 'a' && r <= 'z' || r >= '0' && r <= '9' || r >= 'A' && r <= 'Z' {
+			return r
+		}
+		return '-'
+	}, name)
+}
