@@ -45,7 +45,7 @@ func (j *judge) finals() {
 			j.accuse(Corrupt, n, j.r.End, "%s: %s", n, s.Integrity)
 		}
 		if s.Sum != j.r.Sum {
-			j.accuse(Bank, n, j.r.End, "%s holds %d in the end, not %d", n, s.Sum, j.r.Sum)
+			j.accuse(Bank, fmt.Sprint("final ", s.Sum), j.r.End, "%s holds %d in the end, not %d", n, s.Sum, j.r.Sum)
 		}
 		if j.final == nil {
 			continue

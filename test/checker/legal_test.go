@@ -56,7 +56,7 @@ func newPlay(seed uint64) *play {
 }
 
 func (p *play) run() *history.Round {
-	for range 200 {
+	for range 300 {
 		p.step(true)
 	}
 	p.heal()
@@ -87,6 +87,9 @@ func (p *play) run() *history.Round {
 // step is some milliseconds in which something happens, or a fault.
 func (p *play) step(faults bool) {
 	p.now += (1 + p.rnd.Int64N(12)) * ms
+	if p.rnd.IntN(100) == 0 {
+		p.now += 1500 * ms
+	}
 	n := p.any()
 	switch p.rnd.IntN(12) {
 	case 0, 1, 2, 3:
@@ -104,8 +107,8 @@ func (p *play) step(faults bool) {
 		case !faults:
 		case p.at == "":
 			p.elect()
-		case p.rnd.IntN(4) > 0:
-		case p.rnd.IntN(2) == 0:
+		case p.rnd.IntN(3) > 0:
+		case p.rnd.IntN(3) > 0:
 			p.fail()
 		default:
 			p.heal()
@@ -199,7 +202,11 @@ func shared(a, b []*history.Op) int {
 
 func (p *play) statuses() {
 	for _, n := range p.r.Nodes {
-		p.sample(n, p.now-p.rnd.Int64N(ms), p.now+p.rnd.Int64N(ms))
+		wide := ms
+		if p.rnd.IntN(20) == 0 {
+			wide = 700 * ms // stopped before it answered
+		}
+		p.sample(n, p.now-p.rnd.Int64N(wide), p.now+p.rnd.Int64N(wide))
 	}
 }
 
@@ -255,7 +262,12 @@ func (p *play) elect() {
 		p.heal()
 		return
 	}
+	was := p.open[best]
 	p.promote(best)
+	if p.rnd.IntN(2) == 0 { // a status that was begun before
+		p.sample(best, p.now-ms, p.now+ms)
+		p.r.Samples[len(p.r.Samples)-1].Open = was
+	}
 	if p.rnd.IntN(3) == 0 { // it is taken away before it writes
 		p.replicate()
 		p.statuses()

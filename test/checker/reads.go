@@ -1,6 +1,7 @@
 package checker
 
 import (
+	"cmp"
 	"regexp"
 	"slices"
 	"strconv"
@@ -31,23 +32,28 @@ func (j *judge) stops(node string) (all []span) {
 			all = append(all, span{f.Start - beforeStop, f.End + afterStop})
 		}
 	}
-	slices.SortFunc(all, func(a, b span) int { return int(min(1, max(-1, a.from-b.from))) })
+	slices.SortFunc(all, func(a, b span) int { return cmp.Compare(a.from, b.from) })
 	return all
 }
 
 // changes returns when node's role changed, as far as anything was seen of it.
 func (j *judge) changes(node string) (all []span) {
-	for i, e := range j.epochs[min(1, len(j.epochs)):] {
-		all = append(all, span{min(j.epochs[i].last(), e.first()) - roleChange, e.first() + roleChange})
-	}
 	ss := j.seen[node].byTo
+	for i, e := range j.epochs[min(1, len(j.epochs)):] {
+		from, to := min(j.epochs[i].last(), e.first()), e.first()
+		if len(ss) > 0 && to-from > 2*roleChange { // what is in between the samples tell
+			all = append(all, span{from - roleChange, from + roleChange})
+			from = to
+		}
+		all = append(all, span{from - roleChange, to + roleChange})
+	}
 	for i := range ss[min(1, len(ss)):] {
 		a, b := ss[i], ss[i+1]
 		if a.Role != b.Role || a.Open != b.Open || a.Writable != b.Writable {
 			all = append(all, span{a.From - roleChange, b.To + roleChange})
 		}
 	}
-	slices.SortFunc(all, func(a, b span) int { return int(min(1, max(-1, a.to-b.to))) })
+	slices.SortFunc(all, func(a, b span) int { return cmp.Compare(a.to, b.to) })
 	return all
 }
 

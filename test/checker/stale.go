@@ -68,30 +68,45 @@ func (j *judge) read(r, w *history.Op, wiped int64, m *memory) {
 			j.position(Register, t, i, r, w, wiped, m)
 		}
 	}
-	if j.final != nil && w != nil && r.Saw.Rows < j.rows.count(w.Start) {
-		j.accuse(StaleAck, w.ID, w.Start, "%s; a read there saw %d rows at %s, though %d that are there in the end had been acknowledged before",
-			j.name(w), r.Saw.Rows, j.at(r.Start), j.rows.count(w.Start))
-	}
-	if n := j.rowsOn[r.Node].count(r.Start); j.final != nil && wiped == 0 && r.Saw.Rows < n {
-		j.accuse(List, "rows "+r.Node, r.Start, "a read on %s saw %d rows at %s, though %d that are there in the end had been acknowledged on this node",
-			r.Node, r.Saw.Rows, j.at(r.Start), n)
+	if j.final != nil {
+		j.rowsRead(r, w, wiped)
 	}
 	m.start, m.end = r.Start, r.End
 	m.n++
 }
 
+// rowsRead judges how many rows r saw. Gone ones may make up for missing ones:
+// it is a lower bound only.
+func (j *judge) rowsRead(r, w *history.Op, wiped int64) {
+	var others int64
+	if w != nil {
+		others = w.Start
+	}
+	must := j.rows.count(others)
+	if r.Saw.Rows < must {
+		j.accuse(StaleAck, w.ID, w.Start, "%s; a read there at %s saw %d rows, though %d that are there in the end had been acknowledged before",
+			j.name(w), j.at(r.Start), r.Saw.Rows, must)
+		return
+	}
+	must += j.rowsOn[r.Node].count(r.Start) - j.rowsOn[r.Node].count(others)
+	if r.Saw.Rows < must && wiped == 0 {
+		j.accuse(List, "rows "+r.Node, r.Start, "a read on %s at %s saw %d rows, though %d that are there in the end had been acknowledged on this node or before",
+			r.Node, j.at(r.Start), r.Saw.Rows, must)
+	}
+}
+
 // position judges that r saw t up to position i only.
 func (j *judge) position(rule string, t *thread, i int, r, w *history.Op, wiped int64, m *memory) {
+	if must := t.own[r.Node].before(r.Start); must > i && j.byID[t.ids[must]].Start > wiped {
+		j.accuse(rule, t.key+" "+r.Node, r.Start, "a read on %s at %s did not see %s, acknowledged on this node before", r.Node, j.at(r.Start), j.name(j.byID[t.ids[must]]))
+		return
+	}
 	if w != nil {
 		if must := t.all.before(w.Start); must > i {
 			j.accuse(StaleAck, w.ID, w.Start, "%s; a read there at %s did not see %s, which had been acknowledged before and is there in the end",
 				j.name(w), j.at(r.Start), j.name(j.byID[t.ids[must]]))
 			return
 		}
-	}
-	if must := t.own[r.Node].before(r.Start); must > i && j.byID[t.ids[must]].Start > wiped {
-		j.accuse(rule, t.key+" "+r.Node, r.Start, "a read on %s at %s did not see %s, acknowledged on this node before", r.Node, j.at(r.Start), j.name(j.byID[t.ids[must]]))
-		return
 	}
 	was, ok := m.best[rule+t.key]
 	if ok && was > i {
