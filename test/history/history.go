@@ -80,6 +80,8 @@ type Fault struct {
 	// not work, so that reads may hang or fail there.
 	Cuts  bool     `json:"cuts"`
 	Stops []string `json:"stops,omitempty"`
+	// Wiped: nodes whose database was taken away, to be had anew from others.
+	Wiped []string `json:"wiped,omitempty"`
 	// Fenced: nodes that are fenced by hand all the while.
 	Fenced []string `json:"fenced,omitempty"`
 }

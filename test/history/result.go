@@ -12,6 +12,7 @@ type Result struct {
 	Faults    []Fault         `json:"faults"`
 	Outages   []time.Duration `json:"outages"` // longest time without an acknowledged write, for each fault
 	Fence     []time.Duration `json:"fence"`   // from a cut or stop of the primary to its last acknowledged write, where another took over
+	FenceOf   []int           `json:"fenceOf"` // for each of Fence, the index of its fault
 	Back      time.Duration   `json:"back"`    // from the end of the last fault until all is normal
 }
 

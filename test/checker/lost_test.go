@@ -1,0 +1,90 @@
+package checker
+
+import (
+	"testing"
+
+	"github.com/litefence/litefence/test/history"
+)
+
+// long makes the primary write for five seconds more before n2 takes over. n3
+// has its last list element by then.
+func long(s *story) {
+	s.end = 8000
+	s.cut = func() {
+		s.held["n3"] = s.held["n1"]
+		s.look("n3", 1120)
+		for t := int64(1200); t < 6000; t += 400 {
+			s.ack("n1", history.Insert, "", t, t+5)
+		}
+		s.say("n1", 6010)
+	}
+}
+
+func TestLostKnown(t *testing.T) {
+	run(t, []plant{
+		{name: "before one of the same grant that is there", rule: LostKnown, write: func(s *story) {
+			s.begun = func() { s.stray("n1", history.Insert, "", 1026, 1028) }
+		}},
+		{name: "while that one was under way", write: func(s *story) {
+			s.begun = func() { s.stray("n1", history.Insert, "", 1041, 1048) }
+		}},
+		{name: "before one of another grant", write: func(s *story) {
+			s.cut = func() {
+				s.promote("n3")
+				s.say("n3", 1200)
+				s.follow("n1", "n2")
+				s.promote("n1")
+				s.ack("n1", history.Insert, "", 1250, 1255)
+				s.ask(1260)
+				s.follow("n2")
+			}
+		}},
+		{name: "under the last Open, held to the end", rule: LostKnown, alter: func(s *story, r *history.Round) {
+			o := *s.row2
+			o.ID, o.Start, o.End = "x", 1720*ms, 1725*ms
+			r.Ops, r.End = append(r.Ops, o), 3000*ms
+			s.say("n2", 2900)
+		}},
+		{name: "under the last Open, not seen to be held", alter: func(s *story, r *history.Round) {
+			o := *s.row2
+			o.ID, o.Start, o.End = "x", 1720*ms, 1725*ms
+			r.Ops = append(r.Ops, o)
+		}},
+		{name: "seen on every node", rule: LostKnown, write: func(s *story) {
+			s.cut = func() {
+				for _, n := range []string{"n2", "n3"} {
+					was := s.held[n]
+					s.held[n] = s.held["n1"]
+					s.look(n, 1120)
+					s.held[n] = was
+				}
+			}
+		}},
+		{name: "seen on two of three", write: func(s *story) {
+			s.cut = func() { s.held["n3"] = s.held["n1"]; s.look("n3", 1120) }
+		}},
+		{name: "seen on two of three for long", rule: LostKnown, write: long},
+		{name: "seen on two of three for long, with a fault", write: func(s *story) {
+			long(s)
+			s.r.Faults = []history.Fault{{Start: 1130 * ms, End: 2000 * ms, Cuts: true, Targets: []string{"n3"}}}
+		}},
+		{name: "seen on one of three for long", alter: func(s *story, r *history.Round) {
+			for i := range r.Ops {
+				if r.Ops[i].Start == 1120*ms {
+					r.Ops[i].Saw.Lists["l"] = r.Ops[i].Saw.Lists["l"][:1]
+				}
+			}
+		}, write: long},
+		{name: "seen together with what came after it", rule: LostKnown, write: func(s *story) {
+			s.over = func() {
+				s.look("n3", 1500).Saw.Lists = map[string][]string{"l": {s.listed.ID, s.lost.ID}, "m": {s.listed2.ID}}
+			}
+		}},
+		{name: "seen together with what began before it was acknowledged", write: func(s *story) {
+			s.over = func() {
+				s.lost.End = 1421 * ms
+				s.look("n3", 1500).Saw.Lists = map[string][]string{"l": {s.listed.ID, s.lost.ID}, "m": {s.listed2.ID}}
+			}
+		}},
+	})
+}
