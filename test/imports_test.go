@@ -28,6 +28,8 @@ var mayImport = map[string][]string{
 	"test":               {"test/cluster", "test/workload"},
 	"test/bench":         {"test/cluster"},
 	"test/cluster":       {"test/workload"},
+	"test/history":       {},
+	"test/report":        {"test/history"},
 	"test/page":          {"test/cluster", "test/workload", "cmd/litefence/page"},
 	"test/workload":      {},
 }
