@@ -35,6 +35,8 @@ func roundStep(x float64) float64 {
 	return 10 * power
 }
 
+var logTicks = []float64{0.01, 0.02, 0.05, 0.1, 0.2, 0.5, 1, 2, 5, 10, 20, 50, 100, 200, 500, 1000}
+
 // logAxis maps seconds between two bounds to a logarithmic scale.
 type logAxis struct{ from, to float64 }
 
@@ -45,7 +47,7 @@ func (a logAxis) at(seconds float64) float64 {
 
 func (a logAxis) ticks() []tick {
 	var ticks []tick
-	for _, at := range []float64{0.05, 0.1, 0.2, 0.5, 1, 2, 5, 10, 20, 50, 100, 200, 500, 1000} {
+	for _, at := range logTicks {
 		if at >= a.from && at <= a.to {
 			ticks = append(ticks, tick{X: a.at(at), Text: strconv.FormatFloat(at, 'f', -1, 64)})
 		}

@@ -50,10 +50,7 @@ type strip struct {
 }
 
 func stripsOf(kinds []kind) strips {
-	axis := logAxis{from: 0.05, to: 1}
-	for _, k := range kinds {
-		axis.to = max(axis.to, k.Outage.at(1).Seconds()*1.1)
-	}
+	axis := axisFor(kinds)
 	out := strips{Ticks: axis.ticks()}
 	for _, k := range kinds {
 		if len(k.Outage) == 0 {
@@ -66,4 +63,21 @@ func stripsOf(kinds []kind) strips {
 		out.Rows = append(out.Rows, s)
 	}
 	return out
+}
+
+// axisFor reaches from a tick below the shortest outage to beyond the longest.
+func axisFor(kinds []kind) logAxis {
+	shortest, axis := 0.5, logAxis{from: logTicks[0], to: 1}
+	for _, k := range kinds {
+		if len(k.Outage) > 0 {
+			shortest = min(shortest, k.Outage[0].Seconds())
+			axis.to = max(axis.to, k.Outage.at(1).Seconds()*1.1)
+		}
+	}
+	for _, at := range logTicks {
+		if at <= shortest {
+			axis.from = at
+		}
+	}
+	return axis
 }

@@ -38,8 +38,13 @@ func laneOf(f history.Fault, c clock) lane {
 	l.W = max(c.at(f.End)-l.X, 0.4)
 	l.Title = f.Name + ", " + strings.Join(f.Targets, " ") + ", " + c.seconds(f.Start) + " to " + c.seconds(f.End)
 	l.Name = label{X: l.X, Anchor: "start", Text: f.Name}
-	if width := nameWidth(f.Name); l.X+width > 100 {
-		l.Name.X, l.Name.Anchor = max(min(l.X+l.W, 100), min(width, 100)), "end"
+	width, end := min(nameWidth(f.Name), 100), min(l.X+l.W, 100)
+	switch {
+	case l.X+width <= 100:
+	case end-width >= 0:
+		l.Name.X, l.Name.Anchor = end, "end"
+	default: // on the band where there is room for more, and within the picture where not
+		l.Name.X, l.Name.Anchor = min(max((l.X+end)/2, width/2), 100-width/2), "middle"
 	}
 	return l
 }
@@ -69,9 +74,13 @@ func collides(l lane, others []lane) bool {
 
 // extent is what a fault takes of its lane, the name included.
 func (l lane) extent() (from, to float64) {
-	from, to = l.Name.X, l.Name.X+nameWidth(l.Name.Text)
-	if l.Name.Anchor == "end" {
-		from, to = l.Name.X-nameWidth(l.Name.Text), l.Name.X
+	width := nameWidth(l.Name.Text)
+	switch from = l.Name.X; l.Name.Anchor {
+	case "end":
+		from -= width
+	case "middle":
+		from -= width / 2
 	}
+	to = from + width
 	return min(from, l.X), max(to, l.X+l.W)
 }

@@ -115,7 +115,9 @@ func (d *document) lost(s summary) {
 	for _, l := range s.Lost {
 		rows = append(rows, []string{strconv.Itoa(l.Round.Number), strconv.FormatUint(l.Round.Seed, 10), number(l.Lost), number(l.Acked), l.Nodes.String()})
 	}
+	d.para("<details><summary>Round by round</summary>")
 	d.table([]string{"round", "seed", "lost", "of acknowledged", "by the primary that had acknowledged them"}, rows)
+	d.para("</details>")
 }
 
 func (d *document) controls(controls []judged) {

@@ -39,7 +39,7 @@ func (s spread) All() string {
 	if len(s) == 0 {
 		return "none measured"
 	}
-	return "median " + s.Median() + " s, p99 " + s.P99() + " s, worst " + s.Worst() + " s, " + count(len(s), "time", "times")
+	return "median " + s.Median() + ", p99 " + s.P99() + ", worst " + s.Worst() + " s of " + number(len(s))
 }
 
 func (s spread) text(q float64) string {
