@@ -10,10 +10,10 @@ type Result struct {
 	Counts    Counts          `json:"counts"`
 	Epochs    []Epoch         `json:"epochs"`
 	Faults    []Fault         `json:"faults"`
-	Outages   []time.Duration `json:"outages"` // longest time without an acknowledged write, for each fault
-	Fence     []time.Duration `json:"fence"`   // from a cut or stop of the primary to its last acknowledged write, where another took over
-	FenceOf   []int           `json:"fenceOf"` // for each of Fence, the index of its fault
-	Back      time.Duration   `json:"back"`    // from the end of the last fault until all is normal
+	Outages   []time.Duration `json:"outages"`            // longest time without an acknowledged write, for each fault
+	Fence     []time.Duration `json:"fence"`              // from a cut or stop of the primary to its last acknowledged write, where another took over
+	FenceOf   []int           `json:"fence_of,omitempty"` // the fault that each Fence is about, by its place in Faults
+	Back      time.Duration   `json:"back"`               // from the end of the last fault until all is normal
 }
 
 // RoundInfo is a Round without what happened in it.

@@ -50,6 +50,7 @@ func loseRaft(a *acting) (func() error, error) {
 func loseLiteFS(a *acting) (func() error, error) {
 	n := anyNode(a)
 	a.stops(n)
+	a.fault.Wiped = []string{n.Name}
 	start, err := a.kill(process{n, litefence}, process{n, liteFS})
 	return start, errors.Join(err, n.WipeLiteFS())
 }
