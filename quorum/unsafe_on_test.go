@@ -39,6 +39,15 @@ func TestUnsafeRaftLease(t *testing.T) {
 func TestUnsafeRaftLeaseEndsWithLeadership(t *testing.T) {
 	c := newCluster(t, 3, func(cfg *Config) { cfg.Unsafe.RaftLease = true })
 	old := c.writer()
+	old.lite.commit("db", 1)
+	eventually(t, "all are in step", func() bool {
+		for _, n := range c.nodes {
+			if m, _ := n.lite.Marker(); m != n.fsm.state().ref() {
+				return false
+			}
+		}
+		return true
+	})
 	old.lease.saw(old.raft.CurrentTerm() + 1)
 	require.True(t, old.gate.admits())
 	c.cut.set(old.name, true)
