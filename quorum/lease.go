@@ -141,7 +141,7 @@ func (l *lease) saw(term uint64) {
 	l.mu.Lock()
 	defer l.mu.Unlock()
 	if l.word.counts() {
-		return
+		return // it alone ends the lease
 	}
 	l.highest = max(l.highest, term)
 	if term > l.term {

@@ -20,10 +20,11 @@ import (
 
 // Options of a cluster. The zero value of a field is its default.
 type Options struct {
-	Nodes     int    // 3
-	Witnesses int    // how many of them, the last ones, are witnesses
-	Litefence string // binary; "" = no litefence may be started
-	LiteFS    string // binary
+	Nodes     int      // 3
+	Witnesses int      // how many of them, the last ones, are witnesses
+	Litefence string   // binary; "" = no litefence may be started
+	LiteFS    string   // binary
+	RunFlags  []string // more of `litefence run`
 	Heartbeat time.Duration
 	Lease     time.Duration
 	Confirm   string        // lease

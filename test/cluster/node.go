@@ -95,6 +95,9 @@ func (n *Node) StartLitefence() (err error) {
 		command = "witness"
 	}
 	args := []string{n.c.opts.Litefence, command, "-config", n.ConfigPath()}
+	if !n.Witness {
+		args = append(args, n.c.opts.RunFlags...)
+	}
 	if n.c.opts.App != nil && !n.Witness {
 		args = append(append(args, "--"), n.c.opts.App(n)...)
 	}
