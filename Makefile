@@ -34,6 +34,7 @@ $(BIN)/litefs: test/litefs/go.mod test/litefs/go.sum | go
 # -p 1: packages one after the other, because timing is measured.
 test: deps browser lint build
 	$(GO) test -race -count=1 -p 1 -timeout 20m ./...
+	$(GO) test -race -count=1 -p 1 -tags litefence_unsafe -run '^TestUnsafe' ./quorum ./cmd/litefence
 	$(GO) test -C test/promrules -count=1 ./...
 	$(GO) test -C test/page -race -count=1 -timeout 10m
 
@@ -62,6 +63,7 @@ lint: go
 	@bad="$$(gofmt -l cmd fusefs policy quorum test)"; \
 	if [ -n "$$bad" ]; then echo "gofmt: run gofmt -w on:" $$bad; exit 1; fi
 	$(GO) vet ./...
+	$(GO) vet -tags litefence_unsafe ./...
 	$(GO) vet -C test/page .
 
 # bindfs is a comparison only: without it the bench goes on.

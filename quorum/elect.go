@@ -56,6 +56,9 @@ func (n *Node) skippedLocked(name string) bool { return time.Now().Before(n.skip
 // elect gathers the voters' reports and chooses the next primary. Where every
 // candidate is being passed over, the best of them keeps trying.
 func (n *Node) elect(ctx context.Context, term uint64) policy.ElectionResult {
+	if res, ok := n.electBlind(ctx, term); ok {
+		return res
+	}
 	if n.heir(ctx) {
 		return policy.ElectionResult{Winner: n.cfg.Name}
 	}

@@ -136,7 +136,7 @@ func (n *Node) openGate(g *grant, index uint64) error {
 // waitOut returns d after the first majority of this term, by CLOCK_MONOTONIC,
 // less what had passed before it.
 func (n *Node) waitOut(ctx context.Context, g *grant, d time.Duration) error {
-	if n.cfg.UnsafeNoWait {
+	if n.cfg.Unsafe.noWait() {
 		d = 0
 	}
 	for {

@@ -35,6 +35,7 @@ type lease struct {
 	self     raft.ServerID
 	voters   func() (ids []raft.ServerID, self bool) // of raft's latest configuration
 	gate     Gate
+	word     raftWord
 
 	mu       sync.Mutex
 	term     uint64 // 0: never led
@@ -118,7 +119,7 @@ func (l *lease) noteMajority() {
 	if l.majority != 0 {
 		return
 	}
-	if _, ok := l.untilLocked(); !ok {
+	if _, ok := l.vouchedLocked(); !ok {
 		return
 	}
 	l.majority = l.clock.Mono()
@@ -139,6 +140,9 @@ func (l *lease) noteMajority() {
 func (l *lease) saw(term uint64) {
 	l.mu.Lock()
 	defer l.mu.Unlock()
+	if l.word.counts() {
+		return // it alone ends the lease
+	}
 	l.highest = max(l.highest, term)
 	if term > l.term {
 		l.killLocked()
@@ -157,6 +161,14 @@ func (l *lease) killLocked() {
 }
 
 func (l *lease) untilLocked() (int64, bool) {
+	if l.word.counts() {
+		return l.raftSaysLocked()
+	}
+	return l.vouchedLocked()
+}
+
+// vouchedLocked is until when a majority vouches for this node.
+func (l *lease) vouchedLocked() (int64, bool) {
 	if l.term == 0 || l.dead {
 		return 0, false
 	}

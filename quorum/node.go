@@ -105,9 +105,8 @@ type Config struct {
 	ProbeEvery time.Duration
 	MaxLag     time.Duration
 
-	// UnsafeNoWait skips the wait for the old lease. Tests set it to see that
-	// they would notice.
-	UnsafeNoWait bool
+	// Unsafe takes rules away, in test builds; no other has any to take.
+	Unsafe Unsafe
 
 	acquireWithin time.Duration // the constant's; tests have less patience
 }
@@ -260,7 +259,7 @@ func (n *Node) Start(relay http.Handler) error {
 	n.relay = relay
 	n.lease = &lease{
 		clock: n.clock, duration: n.cfg.Lease, self: n.raftID(), gate: n.cfg.Gate,
-		voters: n.voters,
+		voters: n.voters, word: n.raftWord(),
 	}
 	in := &inbound{
 		protoListener: n.mux.protocol(n.mux.raft), open: n.networkTransport,

@@ -26,6 +26,9 @@ func (n *Node) hearRaft(news chan mandate) {
 			return
 		case leads := <-n.notify:
 			cancel()
+			if !leads {
+				n.lease.resigned()
+			}
 			var m mandate
 			m.leads = leads
 			m.ctx, cancel = context.WithCancel(n.ctx)

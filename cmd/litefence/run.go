@@ -27,6 +27,7 @@ const stopWithin = 10 * time.Second
 func runMain(fs *cli) int {
 	path := fs.String("config", "", "config `file` (default /etc/litefence.yml, then ./litefence.yml)")
 	lowerTimeout := fs.Duration("lower-timeout", 30*time.Second, "how long (`duration`) to wait for the LiteFS mount")
+	rules := unsafeFlags(fs)
 	if _, code, ok := fs.parse(); !ok {
 		return code
 	}
@@ -37,7 +38,7 @@ func runMain(fs *cli) int {
 	if err != nil {
 		return fail(exitUsage, err)
 	}
-	d := &daemon{cfg: cfg, lowerTimeout: *lowerTimeout, app: fs.Args(), log: newLogger(cfg.Log, os.Stderr), ends: make(chan error, 1)}
+	d := &daemon{cfg: cfg, unsafe: rules, lowerTimeout: *lowerTimeout, app: fs.Args(), log: newLogger(cfg.Log, os.Stderr), ends: make(chan error, 1)}
 	return d.untilSignal()
 }
 
@@ -59,6 +60,7 @@ func (d *daemon) untilSignal() int {
 // daemon is one run of litefence.
 type daemon struct {
 	cfg          *Config
+	unsafe       *unsafeRules // none in any build but one for tests
 	app          []string
 	lowerTimeout time.Duration
 	log          *slog.Logger
@@ -242,6 +244,7 @@ func (d *daemon) announce() {
 	if !d.cfg.Fence.Enforce {
 		d.log.Warn("fence.enforce: false: observing only; writes are NOT refused")
 	}
+	d.unsafe.announce(d.log)
 }
 
 // wait returns when the daemon has to end. Until then it sees to a LiteFS that
@@ -294,6 +297,7 @@ func (d *daemon) quorumConfig(local quorum.LocalLiteFS, secure quorum.Secure, pr
 		OnEvent:     d.events.publish,
 		OnHeartbeat: d.metrics.heartbeat,
 		RenewWithin: d.renewWithin,
+		Unsafe:      d.unsafe.ofQuorum(),
 		Version:     version(),
 		Log:         d.log,
 		Probes:      probes, ProbeEvery: d.cfg.Policy.Health.Interval, MaxLag: d.cfg.Policy.Health.MaxLag,
@@ -332,7 +336,7 @@ func (d *daemon) mountConfig() fusefs.Config {
 	c := fusefs.Config{
 		Lower: d.cfg.Fence.Lower, Mount: d.cfg.Fence.Mount,
 		AllowOther: d.cfg.Fence.AllowOther, PrimaryFile: d.cfg.Fence.PrimaryFile,
-		Errno: syscall.EROFS, OpenDeny: d.cfg.Policy.Open == "deny", Enforce: d.cfg.Fence.Enforce,
+		Errno: syscall.EROFS, OpenDeny: d.cfg.Policy.Open == "deny", Enforce: d.cfg.Fence.Enforce && !d.unsafe.noFence(),
 		Gate: d.gate, State: d.node.FenceState, Blocked: d.node.SetBlocked,
 		Halt: d.client.Halt, Log: d.log,
 	}

@@ -20,10 +20,11 @@ import (
 
 // Options of a cluster. The zero value of a field is its default.
 type Options struct {
-	Nodes     int    // 3
-	Witnesses int    // how many of them, the last ones, are witnesses
-	Litefence string // binary; "" = no litefence may be started
-	LiteFS    string // binary
+	Nodes     int      // 3
+	Witnesses int      // how many of them, the last ones, are witnesses
+	Litefence string   // binary; "" = no litefence may be started
+	LiteFS    string   // binary
+	RunFlags  []string // more of `litefence run`
 	Heartbeat time.Duration
 	Lease     time.Duration
 	Confirm   string        // lease
@@ -32,8 +33,7 @@ type Options struct {
 	// Supervised is how many nodes, the first ones, have their LiteFS started by
 	// litefence (litefs.command).
 	Supervised int
-	Extra      string   // appended to every litefence.yml
-	Flags      []string // of `litefence run`
+	Extra      string // appended to every litefence.yml
 	// Disks, where not 0, is the size in bytes of a file system of its own for
 	// each node's data directories, litefence's and LiteFS's.
 	Disks int64

@@ -96,7 +96,7 @@ func (n *Node) StartLitefence() (err error) {
 	}
 	args := []string{n.c.opts.Litefence, command, "-config", n.ConfigPath()}
 	if !n.Witness {
-		args = append(args, n.c.opts.Flags...)
+		args = append(args, n.c.opts.RunFlags...)
 	}
 	if n.c.opts.App != nil && !n.Witness {
 		args = append(append(args, "--"), n.c.opts.App(n)...)

@@ -63,7 +63,7 @@ func newSetting(seed uint64, l nemesis.Limits) setting {
 
 func (s setting) options(sub subject) cluster.Options {
 	o := cluster.Options{
-		Nodes: s.nodes, Litefence: sub.litefence, LiteFS: sub.litefs, Flags: sub.flags,
+		Nodes: s.nodes, Litefence: sub.litefence, LiteFS: sub.litefs, RunFlags: sub.flags,
 		Heartbeat: s.heartbeat, Lease: s.lease, TTL: s.ttl, Confirm: s.confirm, TLS: s.tls,
 	}
 	if sub.alone {
