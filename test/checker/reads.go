@@ -13,6 +13,9 @@ import (
 const (
 	beforeStop = int64(500 * time.Millisecond) // a fault may bite before it is noted
 	afterStop  = int64(2 * time.Second)
+	// giveUp is how long a read that began while its mount died may go on: SQLite
+	// tries 10 s before it gives up on a WAL connection.
+	giveUp     = int64(12 * time.Second)
 	roleChange = int64(1500 * time.Millisecond)
 	noReads    = int64(3 * time.Second)
 
@@ -33,6 +36,13 @@ func (j *judge) stops(node string) (all []span) {
 		}
 	}
 	slices.SortFunc(all, func(a, b span) int { return cmp.Compare(a.from, b.from) })
+	for i, s := range all {
+		for _, r := range j.reads[node] {
+			if s.from <= r.Start && r.Start <= s.to {
+				all[i].to = max(all[i].to, min(r.End, s.to+giveUp))
+			}
+		}
+	}
 	return all
 }
 

@@ -15,7 +15,7 @@ type kind struct {
 
 // Names that others than plans need.
 const (
-	LateHandoff   = "handoff to a stopped node, which wakes as the primary is cut off"
+	LateHandoff   = "late handoff"
 	LaggingWins   = "primary off while a replica lags"
 	PauseBoth     = "primary: both stopped"
 	ClockStep     = "clock step"

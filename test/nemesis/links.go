@@ -12,20 +12,26 @@ import (
 // arrive, so that the two directions of a wire are two links.
 type link struct{ from, to *cluster.Node }
 
+// packets are some of those on a link, in the words of iptables.
+type packets struct {
+	match  string // "" = all
+	except string // "" = none
+}
+
 // links is what is cut. Faults may overlap: a link is whole again when the last
 // of them has ended.
 type links struct {
 	c *cluster.Cluster
 
 	mu   sync.Mutex
-	cuts map[int]map[link]float64 // by fault: the part of packets that is dropped
+	cuts map[int]map[link]packets // by fault
 	next int
 }
 
-func (l *links) init(c *cluster.Cluster) { l.c, l.cuts = c, map[int]map[link]float64{} }
+func (l *links) init(c *cluster.Cluster) { l.c, l.cuts = c, map[int]map[link]packets{} }
 
-// cut drops on each link the part given of all packets, until undo.
-func (l *links) cut(drop map[link]float64) (undo func() error, err error) {
+// cut drops on each link the packets given, until undo.
+func (l *links) cut(drop map[link]packets) (undo func() error, err error) {
 	l.mu.Lock()
 	defer l.mu.Unlock()
 	l.next++
@@ -40,7 +46,7 @@ func (l *links) cut(drop map[link]float64) (undo func() error, err error) {
 }
 
 // applyLocked renews the filters of the nodes that the links lead to.
-func (l *links) applyLocked(changed map[link]float64) error {
+func (l *links) applyLocked(changed map[link]packets) error {
 	at := map[*cluster.Node]bool{}
 	for w := range changed {
 		at[w.to] = true
@@ -49,9 +55,12 @@ func (l *links) applyLocked(changed map[link]float64) error {
 	for n := range at {
 		var rules []string
 		for _, drop := range l.cuts {
-			for w, part := range drop {
+			for w, which := range drop {
 				if w.to == n {
-					rules = append(rules, rule(w.from.IP, part))
+					if which.except != "" {
+						rules = append([]string{fmt.Sprintf("-A INPUT -i eth0 -s %s %s -j ACCEPT", w.from.IP, which.except)}, rules...)
+					}
+					rules = append(rules, fmt.Sprintf("-A INPUT -i eth0 -s %s %s -j DROP", w.from.IP, which.match))
 				}
 			}
 		}
@@ -60,18 +69,15 @@ func (l *links) applyLocked(changed map[link]float64) error {
 	return errors.Join(errs...)
 }
 
-func rule(from string, part float64) string {
-	some := ""
-	if part < 1 {
-		some = fmt.Sprintf(" -m statistic --mode random --probability %.3f", part)
-	}
-	return fmt.Sprintf("-A INPUT -i eth0 -s %s%s -j DROP", from, some)
+// some is a part of all packets.
+func some(part float64) packets {
+	return packets{match: fmt.Sprintf("-m statistic --mode random --probability %.3f", part)}
 }
 
 func (l *links) heal() error {
 	l.mu.Lock()
 	defer l.mu.Unlock()
-	l.cuts = map[int]map[link]float64{}
+	l.cuts = map[int]map[link]packets{}
 	var errs []error
 	for _, n := range l.c.Nodes {
 		errs = append(errs, n.Heal())
@@ -80,11 +86,11 @@ func (l *links) heal() error {
 }
 
 // between are all links between two groups, both ways.
-func between(as, bs []*cluster.Node) map[link]float64 {
-	all := map[link]float64{}
+func between(as, bs []*cluster.Node) map[link]packets {
+	all := map[link]packets{}
 	for _, a := range as {
 		for _, b := range bs {
-			all[link{a, b}], all[link{b, a}] = 1, 1
+			all[link{a, b}], all[link{b, a}] = packets{}, packets{}
 		}
 	}
 	return all

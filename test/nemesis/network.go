@@ -17,7 +17,7 @@ const (
 	out
 )
 
-func (a *acting) links(drop map[link]float64) (func() error, error) {
+func (a *acting) links(drop map[link]packets) (func() error, error) {
 	a.fault.Cuts = true
 	return a.cut(drop)
 }
@@ -30,14 +30,14 @@ func cutPrimary(ways ...direction) func(*acting) (func() error, error) {
 	}
 }
 
-func around(c *cluster.Cluster, n *cluster.Node, ways ...direction) map[link]float64 {
-	drop := map[link]float64{}
+func around(c *cluster.Cluster, n *cluster.Node, ways ...direction) map[link]packets {
+	drop := map[link]packets{}
 	for _, o := range c.Others(n) {
 		for _, w := range ways {
 			if w == in {
-				drop[link{o, n}] = 1
+				drop[link{o, n}] = packets{}
 			} else {
-				drop[link{n, o}] = 1
+				drop[link{n, o}] = packets{}
 			}
 		}
 	}
@@ -117,12 +117,12 @@ func wait(stop chan struct{}, rng *rand.Rand) bool {
 }
 
 func randomLinks(a *acting) (func() error, error) {
-	drop := map[link]float64{}
+	drop := map[link]packets{}
 	part := 0.2 + 0.5*a.rng.Float64()
 	for _, from := range a.c.Nodes {
 		for _, to := range a.c.Others(from) {
 			if a.rng.Float64() < part {
-				drop[link{from, to}] = 1
+				drop[link{from, to}] = packets{}
 			}
 		}
 	}
@@ -130,11 +130,11 @@ func randomLinks(a *acting) (func() error, error) {
 }
 
 func lossy(a *acting) (func() error, error) {
-	drop := map[link]float64{}
+	drop := map[link]packets{}
 	part := 0.05 + 0.4*a.rng.Float64()
 	for _, from := range a.c.Nodes {
 		for _, to := range a.c.Others(from) {
-			drop[link{from, to}] = part
+			drop[link{from, to}] = some(part)
 		}
 	}
 	return a.links(drop)

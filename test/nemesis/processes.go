@@ -61,28 +61,6 @@ func pauseApp(a *acting) (func() error, error) {
 	return func() error { return a.apps.Continue(i) }, a.apps.Stop(i)
 }
 
-// lateHandoff: the handoff's message waits in a node that is stopped; when it
-// wakes it is elected at once, while the old primary, just cut off, believes
-// that it still leads (FACTS on late TimeoutNow).
-func lateHandoff(a *acting) (func() error, error) {
-	old := a.primary()
-	others := a.c.Others(old)
-	target := others[a.rng.IntN(len(others))]
-	a.hits(old)
-	a.stops(target)
-	wake, err := a.stop(process{target, litefence})
-	if err != nil {
-		return wake, err
-	}
-	_, _ = old.CLI("handoff", target.Name) // in vain: it does not answer
-	if err := a.awaitWritable(old); err != nil {
-		return wake, nil // somebody else leads by now: no harm, no fault
-	}
-	heal, err := a.links(around(a.c, old, in, out))
-	err = errors.Join(err, wake())
-	return heal, err
-}
-
 // laggingWins: a replica that has not received for some time comes back just as
 // the primary, whose last rows it lacks, goes.
 func laggingWins(a *acting) (func() error, error) {

@@ -28,7 +28,8 @@ type options struct {
 	litefs    string
 	out       string
 	markdown  string
-	controls  bool
+	control   string
+	keep      bool
 	only      string
 	limits    nemesis.Limits
 }
@@ -51,6 +52,8 @@ func runMain(ctx context.Context) int {
 	flag.StringVar(&o.litefs, "litefs", "bin/litefs", "LiteFS `program`")
 	flag.StringVar(&o.out, "out", "bin/torture", "`directory` for the page, the histories and the logs of rounds that failed")
 	flag.StringVar(&o.markdown, "md", "", "`file` for the summary")
+	flag.BoolVar(&o.keep, "keep", false, "keep what happened in rounds that did not fail too")
+	flag.StringVar(&o.control, "control", "", "only this one of the runs that check the checkers")
 	flag.StringVar(&o.only, "only", "", "faults to choose from, separated by semicolons (default all)")
 	flag.DurationVar(&o.limits.Hold, "hold", 30*time.Second, "longest that a fault lasts")
 	flag.IntVar(&o.limits.Steps, "steps", 3, "most faults in a round")

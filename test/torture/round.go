@@ -77,10 +77,14 @@ func (s setting) options(sub subject) cluster.Options {
 	return o
 }
 
-// plain is what comparisons run with: the defaults, and three nodes.
-func (s *setting) plain() {
+// plain is what comparisons run with: the defaults, and three nodes; a longer
+// lease makes room for what a missing rule lets happen.
+func (s *setting) plain(lease time.Duration) {
 	s.nodes, s.journal, s.confirm, s.tls = 3, "wal", "", false
 	s.heartbeat, s.lease, s.ttl = 600*time.Millisecond, 300*time.Millisecond, 200*time.Millisecond
+	if lease != 0 {
+		s.heartbeat, s.lease = 2*lease, lease
+	}
 }
 
 const (

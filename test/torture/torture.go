@@ -32,8 +32,11 @@ func (t *torture) run(ctx context.Context) {
 		}
 	}
 	for _, c := range t.checks() {
+		if t.control != "" && t.control != c.name {
+			continue
+		}
 		if ctx.Err() == nil {
-			t.controls = append(t.controls, t.control(ctx, c))
+			t.controls = append(t.controls, t.play(ctx, c))
 		}
 	}
 }
@@ -59,7 +62,7 @@ func (t *torture) round(ctx context.Context, number int, s setting, sub subject)
 		}
 		t.say(fmt.Sprintf("    BROKEN %s: %s", a.Rule, a.Text))
 	}
-	if len(res.Anomalies) > 0 {
+	if len(res.Anomalies) > 0 || t.keep {
 		if err := keep(dir, r, logs); err != nil {
 			t.say("    not kept: " + err.Error())
 		} else {
@@ -121,6 +124,8 @@ type check struct {
 	faults     []string // to choose from; nil = all
 	steps      int
 	rounds     int
+	least      time.Duration // that a fault lasts
+	lease      time.Duration // 0 = default
 }
 
 func (t *torture) checks() []check {
@@ -130,11 +135,11 @@ func (t *torture) checks() []check {
 	network := []string{nemesis.CutPrimary, nemesis.LoseLastWords, nemesis.PauseBoth, nemesis.PausePrimary}
 	return []check{
 		{name: "no fence", what: "every write is admitted", flags: []string{"-unsafe-no-fence"}, mustFail: true,
-			faults: []string{nemesis.PauseBoth}, steps: 1, rounds: 5},
+			faults: []string{nemesis.PauseBoth}, steps: 1, rounds: 5, least: 4 * time.Second},
 		{name: "raft's state for a lease", what: "writes pass while raft says Leader", flags: []string{"-unsafe-raft-lease"}, mustFail: true,
-			faults: []string{nemesis.LateHandoff}, steps: 1, rounds: 10},
+			faults: []string{nemesis.LateHandoff}, steps: 1, rounds: 10, lease: time.Second},
 		{name: "no wait", what: "a new leader does not wait the old lease out", flags: []string{"-unsafe-no-wait"}, mustFail: true,
-			faults: []string{nemesis.LateHandoff}, steps: 1, rounds: 10},
+			faults: []string{nemesis.LateHandoff}, steps: 1, rounds: 10, lease: time.Second},
 		{name: "blind election", what: "whom raft elects becomes primary, whatever it lacks", flags: []string{"-unsafe-blind-election"}, mustFail: true,
 			faults: []string{nemesis.LaggingWins}, steps: 1, rounds: 10},
 		{name: "LiteFS, our endpoint, no fence", what: "LiteFS elects by litefence's quorum; writes are not fenced", flags: []string{"-unsafe-no-fence"},
@@ -144,14 +149,17 @@ func (t *torture) checks() []check {
 	}
 }
 
-// control plays a check's rounds; one that must fail ends with the first that
+// play plays a check's rounds; one that must fail ends with the first that
 // does.
-func (t *torture) control(ctx context.Context, c check) report.Control {
+func (t *torture) play(ctx context.Context, c check) report.Control {
 	sub := subject{name: c.name, litefence: t.unsafe, litefs: t.litefs, flags: c.flags, alone: c.alone}
 	out := report.Control{Name: c.name, What: c.what, MustFail: c.mustFail}
 	for i := 0; i < c.rounds && ctx.Err() == nil; i++ {
 		s := newSetting(t.seed+uint64(i), nemesis.Limits{Steps: c.steps, Hold: 6 * time.Second, Only: c.faults})
-		s.plain()
+		s.plain(c.lease)
+		for i := range s.plan.Steps {
+			s.plan.Steps[i].Hold = max(s.plan.Steps[i].Hold, c.least)
+		}
 		res, ok := t.round(ctx, i+1, s, sub)
 		if !ok {
 			break
