@@ -23,13 +23,16 @@ type running struct {
 	read chan struct{} // closed when its output has been read to the end
 }
 
-// apps is a writer and a reader on every node.
+// apps is three applications on every node: a busy writer, one that writes now
+// and then, and a reader. Of a node that was stopped and goes on, the second
+// shows best whether it still takes itself for the primary: what it tries while
+// the node is stopped began long after another had taken over.
 type apps struct {
 	nodes   []*cluster.Node
 	path    func(*cluster.Node) string
 	seed    uint64
 	writers []*running // by node
-	readers []*running
+	rest    []*running // the others
 
 	mu   sync.Mutex
 	n    int
@@ -40,22 +43,24 @@ type apps struct {
 func startApps(nodes []*cluster.Node, path func(*cluster.Node) string, seed uint64) (*apps, error) {
 	a := &apps{
 		nodes: nodes, path: path, seed: seed, ops: map[string]history.Op{},
-		writers: make([]*running, len(nodes)), readers: make([]*running, len(nodes)),
+		writers: make([]*running, len(nodes)),
 	}
 	for i := range nodes {
 		if err := a.Restart(i); err != nil {
 			return a, err
 		}
-		reader, err := a.start(i, "read")
-		if err != nil {
-			return a, err
+		for _, args := range [][]string{{"read"}, {"write", "-interval", "1s", "-jitter"}} {
+			r, err := a.start(i, args[0], args[1:]...)
+			if err != nil {
+				return a, err
+			}
+			a.rest = append(a.rest, r)
 		}
-		a.readers[i] = reader
 	}
 	return a, nil
 }
 
-func (a *apps) start(i int, kind string) (*running, error) {
+func (a *apps) start(i int, kind string, flags ...string) (*running, error) {
 	self, err := os.Executable()
 	if err != nil {
 		return nil, err
@@ -67,6 +72,7 @@ func (a *apps) start(i int, kind string) (*running, error) {
 	node := a.nodes[i]
 	name := fmt.Sprintf("%s%s%d", node.Name, kind[:1], n)
 	args := []string{kind, "-db", a.path(node), "-node", node.Name, "-name", name, "-seed", strconv.FormatUint(a.seed+uint64(n), 10)}
+	args = append(args, flags...)
 	if n%2 == 0 {
 		args = append(args, "-reopen")
 	}
@@ -134,7 +140,7 @@ func (a *apps) Continue(i int) error { _ = a.writers[i].Signal(syscall.SIGCONT);
 
 // finish ends all applications and returns everything they reported.
 func (a *apps) finish() (ops []history.Op, errs []string) {
-	all := append(append([]*running{}, a.writers...), a.readers...)
+	all := append(append([]*running{}, a.writers...), a.rest...)
 	for _, r := range all {
 		if r != nil {
 			_ = r.Signal(syscall.SIGTERM)

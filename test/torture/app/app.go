@@ -43,6 +43,7 @@ type client struct {
 	timeout    time.Duration
 	checkpoint int
 	reopen     bool
+	jitter     bool
 	rng        *rand.Rand
 
 	db   *sql.DB
@@ -63,6 +64,7 @@ func Main(args []string) int {
 	fs.StringVar(&c.name, "name", "", "name of this client, unique in its round")
 	fs.Uint64Var(&seed, "seed", 0, "of the choices")
 	fs.DurationVar(&interval, "interval", 15*time.Millisecond, "pause between operations")
+	fs.BoolVar(&c.jitter, "jitter", false, "pause between once and three times the interval")
 	fs.DurationVar(&backoff, "backoff", 30*time.Millisecond, "pause after an error")
 	fs.DurationVar(&c.timeout, "timeout", 300*time.Millisecond, "SQLite's busy timeout")
 	fs.IntVar(&c.checkpoint, "checkpoint", 50, "PRAGMA wal_autocheckpoint")
@@ -134,7 +136,10 @@ func (c *client) loop(ctx context.Context, interval, backoff time.Duration, op f
 	for ctx.Err() == nil {
 		pause := interval
 		if op() != nil {
-			pause = backoff
+			pause = max(pause, backoff)
+		}
+		if c.jitter {
+			pause += time.Duration(c.rng.Int64N(2 * int64(interval)))
 		}
 		select {
 		case <-ctx.Done():
