@@ -22,7 +22,7 @@ func long(s *story) {
 
 func TestLostKnown(t *testing.T) {
 	run(t, []plant{
-		{name: "before one of the same grant that is there", rule: LostKnown, write: func(s *story) {
+		{name: "before one of the same grant that is there", rule: LostKnown, text: "same grant", write: func(s *story) {
 			s.begun = func() { s.stray("n1", history.Insert, "", 1026, 1028) }
 		}},
 		{name: "while that one was under way", write: func(s *story) {
@@ -39,7 +39,7 @@ func TestLostKnown(t *testing.T) {
 				s.follow("n2")
 			}
 		}},
-		{name: "under the last Open, held to the end", rule: LostKnown, alter: func(s *story, r *history.Round) {
+		{name: "under the last Open, held to the end", rule: LostKnown, text: "last one", alter: func(s *story, r *history.Round) {
 			o := *s.row2
 			o.ID, o.Start, o.End = "x", 1720*ms, 1725*ms
 			r.Ops, r.End = append(r.Ops, o), 3000*ms
@@ -50,7 +50,15 @@ func TestLostKnown(t *testing.T) {
 			o.ID, o.Start, o.End = "x", 1720*ms, 1725*ms
 			r.Ops = append(r.Ops, o)
 		}},
-		{name: "seen on every node", rule: LostKnown, write: func(s *story) {
+		{name: "under an Open that was not the last", alter: func(s *story, r *history.Round) {
+			o := *s.row2
+			o.ID, o.Start, o.End = "x", 1720*ms, 1725*ms
+			r.Ops, r.End = append(r.Ops, o), 3000*ms
+			s.promote("n3")
+			s.say("n3", 2500)
+			s.sayWritable("n2", 20, 2900) // which just begins a newer one
+		}},
+		{name: "seen on every node", rule: LostKnown, text: "every node", write: func(s *story) {
 			s.cut = func() {
 				for _, n := range []string{"n2", "n3"} {
 					was := s.held[n]
@@ -63,7 +71,7 @@ func TestLostKnown(t *testing.T) {
 		{name: "seen on two of three", write: func(s *story) {
 			s.cut = func() { s.held["n3"] = s.held["n1"]; s.look("n3", 1120) }
 		}},
-		{name: "seen on two of three for long", rule: LostKnown, write: long},
+		{name: "seen on two of three for long", rule: LostKnown, text: "majority", write: long},
 		{name: "seen on two of three for long, with a fault", write: func(s *story) {
 			long(s)
 			s.r.Faults = []history.Fault{{Start: 1130 * ms, End: 2000 * ms, Cuts: true, Targets: []string{"n3"}}}
@@ -75,7 +83,7 @@ func TestLostKnown(t *testing.T) {
 				}
 			}
 		}, write: long},
-		{name: "seen together with what came after it", rule: LostKnown, write: func(s *story) {
+		{name: "seen together with what came after it", rule: LostKnown, text: "together", write: func(s *story) {
 			s.over = func() {
 				s.look("n3", 1500).Saw.Lists = map[string][]string{"l": {s.listed.ID, s.lost.ID}, "m": {s.listed2.ID}}
 			}

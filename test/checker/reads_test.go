@@ -89,6 +89,7 @@ func TestReadsStopped(t *testing.T) {
 		{name: "nobody tried", write: quiet("n3", func(*story) {})},
 		{name: "stopped", write: quiet("n3", func(s *story) { stop(s, 2000, 4000, "n3"); s.read("n3", 2000*ms, 6100*ms) })},
 		{name: "long after a stop", rule: ReadsStopped, write: quiet("n3", func(s *story) { stop(s, 1500, 2000, "n3"); s.read("n3", 2000*ms, 7100*ms) })},
+		{name: "long before a stop", rule: ReadsStopped, write: quiet("n3", func(s *story) { stop(s, 6000, 8000, "n3"); s.read("n3", 2000*ms, 9000*ms) })},
 		{name: "between two stops", write: quiet("n3", func(s *story) {
 			stop(s, 1500, 2000, "n3")
 			stop(s, 7000, 8000, "n3")
