@@ -113,9 +113,7 @@ func (j *judge) fenced(f history.Fault) (time.Duration, bool) {
 	}
 	var last int64
 	for _, o := range e.ops {
-		if o.Start > f.Start {
-			last = max(last, o.Start-f.Start)
-		}
+		last = max(last, o.Start-f.Start)
 	}
 	return time.Duration(last), true
 }

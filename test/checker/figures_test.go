@@ -52,6 +52,9 @@ func TestFigures(t *testing.T) {
 	s.r.Faults = []history.Fault{
 		{Name: "cut", Targets: []string{"n1"}, Cuts: true, Start: 1098 * ms, End: 1430 * ms},
 		{Name: "stop", Targets: []string{"n3"}, Stops: []string{"n3"}, Start: 1450 * ms, End: 1600 * ms},
+		{Name: "another's", Targets: []string{"n3"}, Cuts: true, Stops: []string{"n3"}, Start: 1099 * ms, End: 1430 * ms},
+		{Name: "early", Targets: []string{"n1"}, Cuts: true, Start: 1020 * ms, End: 1050 * ms},
+		{Name: "short", Targets: []string{"n1"}, Start: 1427 * ms, End: 1430 * ms},
 	}
 	r := s.tell()
 	res := Check(r)
@@ -69,7 +72,12 @@ func TestFigures(t *testing.T) {
 	}, res.Epochs)
 	require.Equal(t, r.Faults, res.Faults)
 	// From the lost write's answer to n2's first; from n2's row to normal.
-	require.Equal(t, []time.Duration{320 * time.Millisecond, 235 * time.Millisecond}, res.Outages)
+	// The others end where the next one begins.
+	var outages []int64
+	for _, d := range res.Outages {
+		outages = append(outages, d.Milliseconds())
+	}
+	require.Equal(t, []int64{320, 235, 320, 53, 18}, outages)
 	require.Equal(t, []time.Duration{2 * time.Millisecond}, res.Fence)
 	require.Equal(t, []int{0}, res.FenceOf)
 	require.Equal(t, 100*time.Millisecond, res.Back)
@@ -92,6 +100,8 @@ func TestEpochs(t *testing.T) {
 			[]history.Epoch{{Node: "a", First: 2, Last: 2, Acked: 1}, {Node: "b", First: 4, Last: 4, Acked: 1}, {Node: "a", First: 6, Last: 6, Acked: 1}}},
 		{"a late answer", []op{{"a", 1, 2}, {"a", 3, 9}, {"b", 5, 6}, {"b", 7, 8}},
 			[]history.Epoch{{Node: "a", First: 2, Last: 6, Acked: 2}, {Node: "b", First: 6, Last: 8, Acked: 2}}},
+		{"another early question", []op{{"b", 0, 5}, {"a", 1, 2}, {"a", 6, 7}},
+			[]history.Epoch{{Node: "b", First: 5, Last: 2, Acked: 1}, {Node: "a", First: 2, Last: 7, Acked: 2}}},
 		{"an early question", []op{{"a", 0, 5}, {"b", 1, 2}, {"b", 6, 7}, {"b", 8, 9}},
 			[]history.Epoch{{Node: "a", First: 5, Last: 2, Acked: 1}, {Node: "b", First: 2, Last: 9, Acked: 3}}},
 	} {

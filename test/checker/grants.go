@@ -58,11 +58,12 @@ func (j *judge) listen() {
 		}
 		return
 	}
-	// Nobody spoke of Opens: LiteFS alone. A stretch without a pause is one grant.
+	// Nobody spoke of Opens: LiteFS alone. A stretch without a pause, or an answer
+	// that took long, is one grant.
 	var g uint64
 	for _, e := range j.epochs {
 		for i, o := range e.ops {
-			if i == 0 || o.Start-e.ops[i-1].End > noChange {
+			if i == 0 || o.End-e.ops[i-1].Start > noChange {
 				g++
 			}
 			j.grants[o] = g

@@ -9,12 +9,10 @@ import (
 )
 
 const (
-	// replicated is how long all must have been well for a write that a majority
+	// replicated is how long a majority must have gone on following for what it
 	// holds to be safe: a primary has the newest positions that a majority holds
 	// committed once a second, and whoever is behind them is never elected.
 	replicated = int64(3 * time.Second)
-	// recovering is how long a fault goes on having effects after its end.
-	recovering = int64(2 * time.Second)
 	// followed is how long a replica may lag where all is normal.
 	followed = int64(time.Second)
 )
@@ -47,7 +45,7 @@ func (j *judge) lostKnown(seen sightings) {
 		case j.everywhere(seen[o]):
 			j.accuse(LostKnown, o.ID, o.Start, "%s is gone; every node held it", j.name(o))
 		case g != 0 && j.safe(o, seen[o]):
-			j.accuse(LostKnown, o.ID, o.Start, "%s is gone; a majority held it while its node wrote for %v without any fault", j.name(o), time.Duration(replicated))
+			j.accuse(LostKnown, o.ID, o.Start, "%s is gone; a majority held it and went on following its node for %v", j.name(o), time.Duration(replicated))
 		}
 	}
 }
@@ -67,23 +65,4 @@ func (j *judge) everywhere(by map[string]int64) bool {
 		}
 	}
 	return len(by) == len(j.nodes)
-}
-
-// safe reports whether a majority held o and its node went on writing under the
-// same grant, undisturbed, for long enough to have that recorded.
-func (j *judge) safe(o *history.Op, by map[string]int64) bool {
-	times := slices.Sorted(maps.Values(by))
-	majority := len(j.nodes)/2 + 1
-	if len(times) < majority {
-		return false
-	}
-	from := times[majority-1]
-	for _, f := range j.r.Faults {
-		if f.Start < from+replicated && f.End+recovering > from {
-			return false
-		}
-	}
-	return slices.ContainsFunc(j.acked, func(x *history.Op) bool {
-		return x.Node == o.Node && j.grants[x] == j.grants[o] && x.Start > from+replicated
-	})
 }

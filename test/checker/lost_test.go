@@ -6,23 +6,41 @@ import (
 	"github.com/litefence/litefence/test/history"
 )
 
-// long makes the primary write for five seconds more before n2 takes over. n3
-// has its last list element by then.
-func long(s *story) {
-	s.end = 8000
-	s.cut = func() {
-		s.held["n3"] = s.held["n1"]
-		s.look("n3", 1120)
-		for t := int64(1200); t < 6000; t += 400 {
-			s.ack("n1", history.Insert, "", t, t+5)
+// long makes the primary write for three seconds more before n2 takes over. n3
+// follows it, and shows that at the times for which look says so.
+func long(look func(t int64) bool) func(s *story) {
+	return func(s *story) {
+		s.end = 6500
+		s.cut = func() {
+			s.held["n3"] = s.held["n1"]
+			s.look("n3", 1120)
+			for t := int64(1200); t <= 4150; t += 295 {
+				s.ack("n1", history.Set, "b", t, t+5)
+				s.held["n3"] = s.held["n1"]
+				if look(t) {
+					s.look("n3", t+20)
+				}
+			}
+			s.say("n1", 4160)
 		}
-		s.say("n1", 6010)
+	}
+}
+
+func always(int64) bool { return true }
+
+func faulty(fs ...history.Fault) func(s *story) {
+	return func(s *story) {
+		long(always)(s)
+		for _, f := range fs {
+			f.Start, f.End = 2000*ms, 4000*ms
+			s.r.Faults = append(s.r.Faults, f)
+		}
 	}
 }
 
 func TestLostKnown(t *testing.T) {
 	run(t, []plant{
-		{name: "before one of the same grant that is there", rule: LostKnown, write: func(s *story) {
+		{name: "before one of the same grant that is there", rule: LostKnown, text: "same grant", write: func(s *story) {
 			s.begun = func() { s.stray("n1", history.Insert, "", 1026, 1028) }
 		}},
 		{name: "while that one was under way", write: func(s *story) {
@@ -39,7 +57,7 @@ func TestLostKnown(t *testing.T) {
 				s.follow("n2")
 			}
 		}},
-		{name: "under the last Open, held to the end", rule: LostKnown, alter: func(s *story, r *history.Round) {
+		{name: "under the last Open, held to the end", rule: LostKnown, text: "last one", alter: func(s *story, r *history.Round) {
 			o := *s.row2
 			o.ID, o.Start, o.End = "x", 1720*ms, 1725*ms
 			r.Ops, r.End = append(r.Ops, o), 3000*ms
@@ -50,7 +68,15 @@ func TestLostKnown(t *testing.T) {
 			o.ID, o.Start, o.End = "x", 1720*ms, 1725*ms
 			r.Ops = append(r.Ops, o)
 		}},
-		{name: "seen on every node", rule: LostKnown, write: func(s *story) {
+		{name: "under an Open that was not the last", alter: func(s *story, r *history.Round) {
+			o := *s.row2
+			o.ID, o.Start, o.End = "x", 1720*ms, 1725*ms
+			r.Ops, r.End = append(r.Ops, o), 3000*ms
+			s.promote("n3")
+			s.say("n3", 2500)
+			s.sayWritable("n2", 20, 2900) // which just begins a newer one
+		}},
+		{name: "seen on every node", rule: LostKnown, text: "every node", write: func(s *story) {
 			s.cut = func() {
 				for _, n := range []string{"n2", "n3"} {
 					was := s.held[n]
@@ -63,19 +89,43 @@ func TestLostKnown(t *testing.T) {
 		{name: "seen on two of three", write: func(s *story) {
 			s.cut = func() { s.held["n3"] = s.held["n1"]; s.look("n3", 1120) }
 		}},
-		{name: "seen on two of three for long", rule: LostKnown, write: long},
-		{name: "seen on two of three for long, with a fault", write: func(s *story) {
-			long(s)
-			s.r.Faults = []history.Fault{{Start: 1130 * ms, End: 2000 * ms, Cuts: true, Targets: []string{"n3"}}}
+		{name: "held by two of three for long", rule: LostKnown, text: "majority", write: long(always)},
+		{name: "but not for as long", write: long(func(t int64) bool { return t < 3900 })},
+		{name: "but its node wrote no more", write: long(always), alter: func(s *story, r *history.Round) {
+			for i := range r.Ops {
+				if o := &r.Ops[i]; o.Start == 4150*ms {
+					o.Outcome = history.Unknown
+				}
+			}
 		}},
-		{name: "seen on one of three for long", alter: func(s *story, r *history.Round) {
+		{name: "but for a change of role", write: func(s *story) {
+			long(func(t int64) bool {
+				if t == 2675 {
+					s.promote("n1")
+					s.say("n1", t+10)
+				}
+				return true
+			})(s)
+		}},
+		{name: "but for a second in between", write: long(func(t int64) bool { return t < 2000 || t > 2700 })},
+		{name: "but without getting more", write: long(always), alter: func(s *story, r *history.Round) {
+			for i := range r.Ops {
+				if o := &r.Ops[i]; o.Node == "n3" && o.Saw != nil && o.Start > 1200*ms && o.Start < 4200*ms {
+					o.Saw.Registers["b"] = ""
+				}
+			}
+		}},
+		{name: "though a third is stopped", rule: LostKnown, text: "majority", write: faulty(history.Fault{Stops: []string{"n2"}})},
+		{name: "but for two faults", write: faulty(history.Fault{Stops: []string{"n2"}}, history.Fault{Cuts: true})},
+		{name: "but for a full disk", write: faulty(history.Fault{Name: "disk full: litefence"})},
+		{name: "held by one of three", write: long(func(int64) bool { return false }), alter: func(s *story, r *history.Round) {
 			for i := range r.Ops {
 				if r.Ops[i].Start == 1120*ms {
 					r.Ops[i].Saw.Lists["l"] = r.Ops[i].Saw.Lists["l"][:1]
 				}
 			}
-		}, write: long},
-		{name: "seen together with what came after it", rule: LostKnown, write: func(s *story) {
+		}},
+		{name: "seen together with what came after it", rule: LostKnown, text: "together", write: func(s *story) {
 			s.over = func() {
 				s.look("n3", 1500).Saw.Lists = map[string][]string{"l": {s.listed.ID, s.lost.ID}, "m": {s.listed2.ID}}
 			}

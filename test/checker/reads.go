@@ -18,6 +18,8 @@ const (
 	giveUp     = int64(12 * time.Second)
 	roleChange = int64(1500 * time.Millisecond)
 	noReads    = int64(3 * time.Second)
+	// betweenReads is the longest pause of a reader that tries.
+	betweenReads = int64(300 * time.Millisecond)
 
 	sqliteBusy  = 5
 	sqliteIOErr = 10
@@ -103,7 +105,8 @@ func codeOf(text string) int {
 }
 
 // readsStopped looks for stretches without a read that ended well, though the
-// reader tried all the while.
+// reader tried all the while. It may be busy closing a dead connection: then it
+// does not try.
 func (j *judge) readsStopped() {
 	for _, n := range j.nodes {
 		stops := j.stops(n)
@@ -119,7 +122,7 @@ func (j *judge) readsStopped() {
 				to = well[i+1]
 			}
 			for _, s := range without(span{from, to}, stops) {
-				if t := j.tried(n, s); t.to-t.from > noReads {
+				if t, ok := j.tried(n, s); ok {
 					j.accuse(ReadsStopped, n+j.at(from), t.from, "no read on %s ended well from %s to %s", n, j.at(t.from), j.at(t.to))
 				}
 			}
@@ -144,16 +147,23 @@ func without(s span, stops []span) (left []span) {
 	return left
 }
 
-// tried returns the part of s from the first to the last attempt in it.
-func (j *judge) tried(node string, s span) span {
+// tried finds attempts in s, one soon after the other, that took too long
+// together.
+func (j *judge) tried(node string, s span) (t span, ok bool) {
 	if s.to-s.from <= noReads {
-		return span{}
+		return t, false
 	}
-	t := span{s.to, s.from}
 	for _, r := range j.reads[node] {
-		if r.Start < s.to && r.End > s.from {
-			t.from, t.to = min(t.from, max(r.Start, s.from)), max(t.to, min(r.End, s.to))
+		if r.Start >= s.to || r.End <= s.from {
+			continue
+		}
+		from, to := max(r.Start, s.from), min(r.End, s.to)
+		if t.to == 0 || from-t.to > betweenReads {
+			t = span{from, to}
+		}
+		if t.to = max(t.to, to); t.to-t.from > noReads {
+			return t, true
 		}
 	}
-	return t
+	return t, false
 }

@@ -83,12 +83,23 @@ func TestReadsStopped(t *testing.T) {
 		})},
 		{name: "all fail", rule: ReadsStopped, write: quiet("n3", func(s *story) {
 			for t := int64(3000); t < 6500; t += 500 {
+				s.failed("n3", "database is locked (5)", t, t+300)
+			}
+		})},
+		{name: "some fail", write: quiet("n3", func(s *story) {
+			for t := int64(3000); t < 6500; t += 500 {
 				s.failed("n3", "database is locked (5)", t, t+100)
 			}
 		})},
 		{name: "nobody tried", write: quiet("n3", func(*story) {})},
 		{name: "stopped", write: quiet("n3", func(s *story) { stop(s, 2000, 4000, "n3"); s.read("n3", 2000*ms, 6100*ms) })},
+		{name: "stopped, and then nobody tried", write: quiet("n3", func(s *story) {
+			stop(s, 2000, 4000, "n3")
+			s.failed("n3", "database is locked (5)", 2000, 8500)
+			s.look("n3", 9600)
+		})},
 		{name: "long after a stop", rule: ReadsStopped, write: quiet("n3", func(s *story) { stop(s, 1500, 2000, "n3"); s.read("n3", 2000*ms, 7100*ms) })},
+		{name: "long before a stop", rule: ReadsStopped, write: quiet("n3", func(s *story) { stop(s, 6000, 8000, "n3"); s.read("n3", 2000*ms, 9000*ms) })},
 		{name: "between two stops", write: quiet("n3", func(s *story) {
 			stop(s, 1500, 2000, "n3")
 			stop(s, 7000, 8000, "n3")

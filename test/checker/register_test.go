@@ -57,7 +57,7 @@ func TestRegister(t *testing.T) {
 		{name: "a read of an older value on a replica", write: func(s *story) {
 			s.over = func() { s.look("n3", 1480) }
 		}},
-		{name: "a final order against time", rule: Register, write: func(s *story) {
+		{name: "a final order against time", rule: Register, text: "comes after", write: func(s *story) {
 			s.over = func() {
 				s.ack("n2", history.Set, "b", 1500, 1505)
 				s.do("n2", history.Set, "b", 1480*ms, history.Forever, history.Unknown)

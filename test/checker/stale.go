@@ -24,11 +24,7 @@ func (j *judge) staleReads() {
 			if r.Outcome != history.Acked || r.Saw == nil {
 				continue
 			}
-			wiped, whole := j.wiped(r)
-			if !whole {
-				m = newMemory()
-				continue
-			}
+			wiped := j.wiped(r)
 			if m.start < wiped || m.end >= r.Start {
 				m = newMemory() // reads that overlap have no order
 			}
@@ -41,18 +37,17 @@ func (j *judge) staleReads() {
 	}
 }
 
-// wiped returns when r's node was last given an empty database before r, and
-// whether it was whole while r lasted.
-func (j *judge) wiped(r *history.Op) (last int64, whole bool) {
-	whole = true
+// wiped returns the end of the last fault that took the database from r's node
+// and began before r ended. What the node held before that says nothing of r.
+func (j *judge) wiped(r *history.Op) (last int64) {
 	for _, f := range j.r.Faults {
 		for _, n := range f.Wiped {
 			if n == r.Node && f.Start <= r.End {
-				last, whole = max(last, f.End), whole && f.End < r.Start
+				last = max(last, f.End)
 			}
 		}
 	}
-	return last, whole
+	return last
 }
 
 // read judges r, w being the write of its node that began last of those

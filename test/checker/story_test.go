@@ -92,6 +92,7 @@ func (s *story) tell() *history.Round {
 // plant is a story with something in it, and what is to be found.
 type plant struct {
 	name  string
+	text  string                           // part of what is said
 	rule  string                           // "" where it is legal
 	write func(s *story)                   // before it is told
 	alter func(s *story, r *history.Round) // afterwards
@@ -116,6 +117,7 @@ func run(t *testing.T, plants []plant) {
 			}
 			require.Len(t, found, 1)
 			require.Equal(t, p.rule, found[0].Rule, found[0].Text)
+			require.Contains(t, found[0].Text, p.text)
 			require.NotContains(t, found[0].Text, "%!")
 			t.Log(found[0].Text)
 		})

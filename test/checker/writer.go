@@ -35,8 +35,9 @@ func (j *judge) underOlder(node string, from, to int64, what string) {
 		return
 	}
 	for _, n := range j.nodes {
-		if newer := j.seen[n].wrote(from); n != node && newer > most {
-			j.accuse(OneWriter, fmt.Sprint(node, most), from, "%s %s at %s under Open %d or older; %s had been writable under Open %d",
+		// An Open is one node's, so two that wrote under the same number did not.
+		if newer := j.seen[n].wrote(from); n != node && newer >= most {
+			j.accuse(OneWriter, fmt.Sprint(node, most), from, "%s %s at %s under Open %d or older; %s had been writable under Open %d or newer",
 				node, what, j.at(from), most, n, newer)
 		}
 	}

@@ -1,6 +1,7 @@
 package checker
 
 import (
+	"slices"
 	"testing"
 
 	"github.com/litefence/litefence/test/history"
@@ -31,6 +32,25 @@ func TestOneWriter(t *testing.T) {
 		{name: "one that says so once, begun before its Open", write: func(s *story) {
 			s.over = func() { s.sayWritable("n1", 10, 1480) }
 		}},
+		{name: "a write under the Open that another showed as it began its own", rule: OneWriter, write: func(s *story) {
+			s.cut = func() { s.sayWritable("n2", 10, 1405) }
+			s.over = func() { s.stray("n1", history.Insert, "", 1480, 1485); s.sayWritable("n1", 10, 1490) }
+		}, alter: func(_ *story, r *history.Round) {
+			r.Samples = slices.DeleteFunc(r.Samples, func(x history.Sample) bool { return x.Node == "n2" && x.Open > 10 })
+		}},
+		{name: "a status that began while its node was starting", write: func(s *story) {
+			s.over = func() {
+				s.follow("n1", "n3")
+				s.promote("n1")
+				s.ack("n1", history.Insert, "", 1480, 1485)
+				s.promote("n1")
+				s.sayWritable("n1", 10, 1490)
+				s.r.Samples[len(s.r.Samples)-1].To = 1600 * ms
+				s.ask(1610)
+				s.follow("n2", "n3")
+				s.promote("n2")
+			}
+		}},
 		{name: "writes by turns", rule: OneWriter, write: func(s *story) {
 			s.cut = func() { s.stray("n1", history.Insert, "", 1427, 1430) }
 			s.over = func() { s.ack("n2", history.Transfer, "", 1432, 1435) }
@@ -38,6 +58,10 @@ func TestOneWriter(t *testing.T) {
 		{name: "by turns in one time", write: func(s *story) {
 			s.cut = func() { s.stray("n1", history.Insert, "", 1427, 1433) }
 			s.over = func() { s.ack("n2", history.Transfer, "", 1432, 1435) }
+		}},
+		{name: "by turns or not", write: func(s *story) {
+			s.cut = func() { s.stray("n1", history.Insert, "", 1427, 1430) }
+			s.over = func() { s.listed2.End = 1428 * ms; s.ack("n2", history.Transfer, "", 1432, 1435) }
 		}},
 		{name: "by turns, slowly", write: func(s *story) {
 			s.cut = func() { s.stray("n1", history.Insert, "", 1427, 1430) }
