@@ -98,7 +98,8 @@ func TestReadsStopped(t *testing.T) {
 			s.failed("n3", "database is locked (5)", 2000, 8500)
 			s.look("n3", 9600)
 		})},
-		{name: "long after a stop", rule: ReadsStopped, write: quiet("n3", func(s *story) { stop(s, 1500, 2000, "n3"); s.read("n3", 2000*ms, 7100*ms) })},
+		{name: "begun while stopped", write: quiet("n3", func(s *story) { stop(s, 1500, 2000, "n3"); s.read("n3", 2000*ms, 7100*ms) })},
+		{name: "long after a stop", rule: ReadsStopped, write: quiet("n3", func(s *story) { stop(s, 1000, 1500, "n3"); s.read("n3", 3600*ms, 6900*ms) })},
 		{name: "long before a stop", rule: ReadsStopped, write: quiet("n3", func(s *story) { stop(s, 6000, 8000, "n3"); s.read("n3", 2000*ms, 9000*ms) })},
 		{name: "between two stops", write: quiet("n3", func(s *story) {
 			stop(s, 1500, 2000, "n3")

@@ -94,8 +94,9 @@ func (j *judge) keysOf(reign []*history.Op) []string {
 }
 
 // accesses returns what happened to register key on the node that reigned, as
-// far as it is certain that this node was primary. A write of unknown outcome
-// counts if its value was met; if not, it may as well have come last.
+// far as it is certain that this node was primary. A write of unknown outcome, or
+// of an unknown grant, counts if its value was met; if not, it may as well have
+// come last.
 func (j *judge) accesses(reign []*history.Op, key string) (ops []porcupine.Operation) {
 	node, from, until := reign[0].Node, int64(math.MaxInt64), int64(0)
 	for _, o := range reign {
@@ -125,11 +126,17 @@ func (j *judge) accesses(reign []*history.Op, key string) (ops []porcupine.Opera
 		id := met[len(met)-1]
 		met = met[:len(met)-1]
 		o := j.byID[id]
-		if o == nil || added[id] || o.Outcome != history.Unknown || o.Kind != history.Set || o.Node != node || o.Key != key {
+		if o == nil || added[id] || o.Kind != history.Set || o.Node != node || o.Key != key {
 			continue
 		}
-		added[id] = true
-		add(access{true, o.Old, o.Old == "", id}, o, history.Forever)
+		switch {
+		case o.Outcome == history.Unknown:
+			added[id] = true
+			add(access{true, o.Old, o.Old == "", id}, o, history.Forever)
+		case o.Outcome == history.Acked && j.grants[o] == 0 && o.End > from:
+			added[id] = true // acknowledged while it is not certain under which grant
+			add(access{true, o.Old, false, id}, o, o.End)
+		}
 	}
 	return ops
 }

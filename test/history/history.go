@@ -119,7 +119,7 @@ type Round struct {
 	Ops     []Op             `json:"ops"`
 	Faults  []Fault          `json:"faults"`
 	Samples []Sample         `json:"samples"`
-	Final   map[string]State `json:"-"`
+	Final   map[string]State `json:"final"`
 	Sum     int64            `json:"sum"` // of all accounts, as it was made
 	// Errors: what the round itself could not do, as a node that does not start.
 	Errors []string `json:"errors,omitempty"`

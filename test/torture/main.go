@@ -5,6 +5,7 @@ package main
 
 import (
 	"context"
+	"encoding/json"
 	"flag"
 	"fmt"
 	"os"
@@ -14,7 +15,9 @@ import (
 	"syscall"
 	"time"
 
+	"github.com/litefence/litefence/test/checker"
 	"github.com/litefence/litefence/test/cluster"
+	"github.com/litefence/litefence/test/history"
 	"github.com/litefence/litefence/test/nemesis"
 	"github.com/litefence/litefence/test/report"
 	"github.com/litefence/litefence/test/torture/app"
@@ -58,7 +61,11 @@ func runMain(ctx context.Context) int {
 	flag.DurationVar(&o.limits.Hold, "hold", 30*time.Second, "longest that a fault lasts")
 	flag.IntVar(&o.limits.Steps, "steps", 3, "most faults in a round")
 	flag.BoolVar(&o.limits.Clock, "clock", false, "step this machine's clock too, by up to two minutes and back")
+	recheck := flag.String("recheck", "", "judge again what happened in a round: its history.json")
 	flag.Parse()
+	if *recheck != "" {
+		return judgeAgain(*recheck)
+	}
 	if o.only != "" {
 		o.limits.Only = strings.Split(o.only, ";")
 	}
@@ -81,6 +88,23 @@ func runMain(ctx context.Context) int {
 		return 1
 	}
 	fmt.Printf("torture: no promise was broken in %d rounds\n", len(t.results))
+	return 0
+}
+
+// judgeAgain judges a round that was kept.
+func judgeAgain(name string) int {
+	var r history.Round
+	b, err := os.ReadFile(name)
+	if err == nil {
+		err = json.Unmarshal(b, &r)
+	}
+	if err != nil {
+		fmt.Fprintln(os.Stderr, "torture:", err)
+		return 2
+	}
+	for _, a := range checker.Check(&r).Anomalies {
+		fmt.Printf("BROKEN %s: %s\n", a.Rule, a.Text)
+	}
 	return 0
 }
 
