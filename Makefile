@@ -13,7 +13,7 @@ DEPS := gcc:gcc fusermount3:fuse3 iptables:iptables ip:iproute2 python3:python3 
 # For the status page's tests alone; without it they are skipped, and say so.
 BROWSER := chromium:chromium
 
-.PHONY: all build test torture faults screenshots demo lint bench clean deps browser go
+.PHONY: all build test torture stress faults screenshots demo lint bench clean deps browser go
 
 all: build
 
@@ -38,11 +38,27 @@ test: deps browser lint build
 	$(GO) test -C test/promrules -count=1 ./...
 	$(GO) test -C test/page -race -count=1 -timeout 10m
 
-# The same torture that `make test` has for some seconds, TIME for each journal
-# mode. SEED repeats the choices of a run whose seed was printed.
+# Rounds of faults from a seed on clusters of real nodes, what happened there
+# checked, and the checkers checked with a litefence that lacks a rule. Writes
+# bin/torture/torture.html, and MD where it is given. CLOCK=1 steps this machine's
+# clock too, by up to two minutes and back. ROUNDS=200 takes an hour.
+ROUNDS ?= 20
+SEED   ?= 1
+MD     ?=
+torture: deps build $(BIN)/litefence-unsafe
+	$(GO) build -o $(BIN)/torture.test ./test/torture
+	$(BIN)/torture.test -rounds $(ROUNDS) -seed $(SEED) -unsafe $(BIN)/litefence-unsafe -md "$(MD)" $(if $(CLOCK),-clock) $(TORTUREFLAGS)
+
+# litefence with switches that take a rule away: for tests, never for use.
+.PHONY: $(BIN)/litefence-unsafe
+$(BIN)/litefence-unsafe: go
+	$(GO) build -trimpath -tags litefence_unsafe -o $@ ./cmd/litefence
+
+# The stress that `make test` has for some seconds, TIME for each journal mode.
+# STRESSSEED repeats the choices of a run whose seed was printed.
 TIME ?= 10m
-torture: deps build
-	FUSEFS_STRESS=$(TIME) FUSEFS_DIFFERENTIAL=$(TIME) FUSEFS_SEED=$(SEED) LONG=1 $(GO) test -race -count=1 -p 1 -timeout 0 -v \
+stress: deps build
+	FUSEFS_STRESS=$(TIME) FUSEFS_DIFFERENTIAL=$(TIME) FUSEFS_SEED=$(STRESSSEED) LONG=1 $(GO) test -race -count=1 -p 1 -timeout 0 -v \
 		-run '^(TestStress|TestTorture|TestReplicaStress|TestDifferential|TestDifferentialOnAReplica|TestRolesUnderLoad|TestCheckOnARunningCluster|TestCheckIsSilentOnOtherKinds)$$' ./fusefs ./test
 
 # Every fault at every timing, some quarter of an hour; writes docs/faults.md.

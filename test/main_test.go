@@ -148,7 +148,7 @@ func dataRaces(c *cluster.Cluster) (found []string) {
 func long(t *testing.T) {
 	t.Helper()
 	if os.Getenv("LONG") == "" {
-		t.Skip("long: runs with LONG=1, as in make torture")
+		t.Skip("long: runs with LONG=1, as in make stress")
 	}
 }
 
