@@ -67,6 +67,27 @@ func TestRegister(t *testing.T) {
 	})
 }
 
+// TestGrantsWithoutOpens: where nobody tells of Opens, only writes that follow
+// each other at once are of one grant. Register a goes back to one here: the role
+// went away after two, and came back.
+func TestGrantsWithoutOpens(t *testing.T) {
+	lapse := func(twoEnds, threeStarts int64) func(s *story) {
+		return func(s *story) {
+			s.cut = func() {
+				s.ack("n1", history.Set, "a", 1120, 1125)
+				s.stray("n1", history.Set, "a", 1130, twoEnds)
+				s.ack("n1", history.Set, "a", threeStarts, threeStarts+3)
+			}
+		}
+	}
+	silent := func(_ *story, r *history.Round) { r.Samples = nil }
+	run(t, []plant{
+		{name: "at once", rule: Register, write: lapse(1135, 1140), alter: silent},
+		{name: "after a pause", write: lapse(1135, 1300), alter: silent},
+		{name: "after a late answer", write: lapse(1390, 1392), alter: silent},
+	})
+}
+
 func TestRegisterUnchecked(t *testing.T) {
 	s := newStory()
 	s.over = func() {
