@@ -74,6 +74,10 @@ func TestNothingIsWrittenBeneathTheMount(t *testing.T) {
 				require.NoError(t, err)
 				require.Empty(t, entries)
 			}
+			code, out := doctor(t, n, nil)
+			require.Equal(t, 1, code, out)
+			require.Contains(t, out, "error: mount: only the read-only guard is mounted on fence.mount ")
+
 			require.NoError(t, n.StartLiteFS())
 			writable(t, n)
 			insert(t, n, "after")
