@@ -96,25 +96,42 @@ func checkMountPoint(lower, mount string) error {
 	if mount == lower || strings.HasPrefix(mount, lower+"/") {
 		return fmt.Errorf("mount point %s is the LiteFS mount %s or lies inside it: choose a directory elsewhere", mount, lower)
 	}
-	for {
-		m, err := mountAt(mount)
-		if err != nil {
-			return err
-		}
-		if m == nil {
-			break
-		}
-		if m.fstype != "fuse."+fsType || !errors.Is(alive(mount), unix.ENOTCONN) {
-			return fmt.Errorf("mount point %s is in use by a mount of %s (%s): unmount it or choose another", mount, m.source, m.fstype)
-		}
-		if err := unix.Unmount(mount, unix.MNT_DETACH); err != nil {
-			return fmt.Errorf("mount point %s holds a dead litefence mount that cannot be detached: %w", mount, err)
-		}
+	m, err := clearMountPoint(mount)
+	if err != nil || m.isGuard() {
+		return err
 	}
-	entries, err := os.ReadDir(mount)
+	dir, err := os.Open(mount)
 	switch {
 	case errors.Is(err, os.ErrNotExist):
 		return fmt.Errorf("mount point %s does not exist: create it (mkdir -p %s)", mount, mount)
+	case err != nil:
+		return fmt.Errorf("mount point %s: %w", mount, err)
+	}
+	defer dir.Close()
+	return requireEmpty(mount, dir)
+}
+
+// clearMountPoint detaches what dead predecessors of ours left at mount. It returns
+// what lies there then: nil or the guard; anything else is an error.
+func clearMountPoint(mount string) (*mountEntry, error) {
+	for {
+		m, err := mountAt(mount)
+		if err != nil || m == nil || m.isGuard() {
+			return m, err
+		}
+		if m.fstype != "fuse."+fsType || !errors.Is(alive(mount), unix.ENOTCONN) {
+			return m, fmt.Errorf("mount point %s is in use by a mount of %s (%s): unmount it or choose another", mount, m.source, m.fstype)
+		}
+		if err := unix.Unmount(mount, unix.MNT_DETACH); err != nil {
+			return m, fmt.Errorf("mount point %s holds a dead litefence mount that cannot be detached: %w", mount, err)
+		}
+	}
+}
+
+// requireEmpty refuses a mount point in whose directory something lies.
+func requireEmpty(mount string, dir *os.File) error {
+	entries, err := dir.ReadDir(-1)
+	switch {
 	case err != nil:
 		return fmt.Errorf("mount point %s: %w", mount, err)
 	case len(entries) > 0:

@@ -12,6 +12,7 @@
 // (database.go): its lock table (locks.go, locking.go), its WAL transaction
 // (wal.go, publish.go) and its wal-index (shm.go, carry.go). settle.go is what
 // happens when the fence engages, quiesce.go what happens at a change of role.
+// guard.go keeps the mount point read-only while the mount is not there.
 package fusefs
 
 import "github.com/hanwen/go-fuse/v2/fuse"

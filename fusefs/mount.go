@@ -214,7 +214,11 @@ func (f *FS) Unmount(ctx context.Context) error {
 		f.gate.settle.CompareAndSwap(f.settler, nil)
 		f.workers.stop()
 	}
-	if err := unix.Unmount(f.cfg.Mount, 0); err == unix.EBUSY {
+	var err error
+	if !Guarded(f.cfg.Mount) { // else somebody has unmounted it already
+		err = unix.Unmount(f.cfg.Mount, 0)
+	}
+	if err == unix.EBUSY {
 		f.log.Warn("files are still open in the mount: detached", "mount", f.cfg.Mount)
 		if err := unix.Unmount(f.cfg.Mount, unix.MNT_DETACH); err != nil && err != unix.EINVAL {
 			return fmt.Errorf("unmount %s: %w", f.cfg.Mount, err)

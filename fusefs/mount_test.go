@@ -53,8 +53,9 @@ func TestDaemon(t *testing.T) {
 	select {}
 }
 
-func TestDeadMountIsTakenOver(t *testing.T) {
-	r := startLiteFS(t)
+// startDaemon mounts over r in a process of its own; kill ends it at once.
+func startDaemon(t *testing.T, r *rig) (kill func()) {
+	t.Helper()
 	self, err := os.Executable()
 	require.NoError(t, err)
 	daemon := exec.Command(self, "-test.run", "^TestDaemon$")
@@ -63,19 +64,25 @@ func TestDeadMountIsTakenOver(t *testing.T) {
 	require.NoError(t, err)
 	require.NoError(t, daemon.Start())
 	t.Cleanup(func() { _ = unix.Unmount(r.mount, unix.MNT_DETACH) })
-	t.Cleanup(func() { _ = daemon.Process.Kill(); _ = daemon.Wait() })
+	kill = func() { _ = daemon.Process.Kill(); _ = daemon.Wait() }
+	t.Cleanup(kill)
 	in := bufio.NewScanner(out)
 	for in.Scan() && in.Text() != "mounted" {
 	}
+	return kill
+}
+
+func TestDeadMountIsTakenOver(t *testing.T) {
+	r := startLiteFS(t)
+	kill := startDaemon(t, r)
 	a := startApp(t)
 	openDB(r, a, "c", "WAL")
 	a.must("c", "CREATE TABLE t (x)")
 	a.must("c", "BEGIN IMMEDIATE")
 	a.must("c", "INSERT INTO t VALUES ('lost')")
-	_, err = os.Stat(r.mount) // the kernel keeps the root's attributes, also when the daemon is dead
+	_, err := os.Stat(r.mount) // the kernel keeps the root's attributes, also when the daemon is dead
 	require.NoError(t, err)
-	require.NoError(t, daemon.Process.Kill())
-	_ = daemon.Wait()
+	kill()
 	_, err = os.ReadDir(r.mount)
 	require.ErrorIs(t, err, unix.ENOTCONN, "no writes, no hang")
 	require.NotEmpty(t, a.exec("c", "COMMIT").Err)

@@ -93,6 +93,10 @@ func (d *doctor) lookMount(context.Context) (found []finding, skipped string) {
 		return []finding{d.err(check, "see the daemon's log: it waits for LiteFS's mount", "nothing is mounted on fence.mount %s", mount)}, ""
 	case !mounted:
 		return d.lookMountPoint(), ""
+	case fusefs.Guarded(mount) && d.held():
+		return []finding{d.err(check, "see the daemon's log: it waits for LiteFS's mount", "only the read-only guard is mounted on fence.mount %s", mount)}, ""
+	case fusefs.Guarded(mount):
+		return []finding{d.warn(check, fmt.Sprintf("nothing: `litefence run` uses it; to be rid of it: umount %s", mount), "fence.mount %s is kept read-only by the guard of a litefence that failed or was killed", mount)}, ""
 	case !ours:
 		return []finding{d.err(check, "unmount it, or choose another directory", "fence.mount %s is in use by a mount of %s (%s)", mount, source, fstype)}, ""
 	}

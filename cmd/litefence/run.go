@@ -82,6 +82,7 @@ type daemon struct {
 	custom   *custom    // nil unless policy.strategy is custom
 	ends     chan error // why the daemon is to stop by itself
 	witness  bool
+	guarded  bool // guard.go
 
 	events    *events
 	metrics   *metrics
@@ -121,6 +122,7 @@ func (d *daemon) run(ctx context.Context) (int, error) {
 		code, err = wait(ctx)
 	}
 	d.stop()
+	d.unguard(err == nil || ctx.Err() != nil || errors.Is(err, errUnmounted))
 	var x exitError
 	switch {
 	case err == nil:
@@ -146,6 +148,9 @@ func (d *daemon) start(ctx context.Context) error {
 		return fmt.Errorf("prctl(PR_SET_DUMPABLE): %w", err)
 	}
 	if err := fusefs.Preflight(cfg.Fence.Lower, cfg.Fence.Mount); err != nil {
+		return notReadyError(err)
+	}
+	if err := d.guard(); err != nil {
 		return notReadyError(err)
 	}
 	d.announce()
@@ -262,7 +267,7 @@ func (d *daemon) wait(ctx context.Context) (int, error) {
 		case <-d.appChild.exited():
 			return d.appChild.code(), nil
 		case <-d.fs.Done():
-			return 0, fmt.Errorf("%s was unmounted by somebody else", d.cfg.Fence.Mount)
+			return 0, fmt.Errorf("%s %w", d.cfg.Fence.Mount, errUnmounted)
 		case <-dead:
 			d.lowerGone.Store(true)
 			if err := d.replaceLower(ctx); err != nil {
