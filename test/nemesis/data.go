@@ -1,6 +1,7 @@
 package nemesis
 
 import (
+	"context"
 	"errors"
 	"os"
 	"path/filepath"
@@ -38,12 +39,28 @@ func fill(where func(*cluster.Node) string) func(*acting) (func() error, error) 
 	}
 }
 
-// loseRaft: litefence's directory is gone, as when a disk is replaced.
+// loseRaft: litefence's directory is gone, as when a disk is replaced, and an
+// operator has the node taken in again.
 func loseRaft(a *acting) (func() error, error) {
 	n := anyNode(a)
 	a.stops(n)
 	start, err := a.kill(process{n, litefence})
-	return start, errors.Join(err, n.WipeRaft())
+	return func() error { return errors.Join(start(), a.readmit(n)) }, errors.Join(err, n.WipeRaft())
+}
+
+// readmit does what the operator is told to do: to the others a node without
+// its store is another one.
+func (a *acting) readmit(n *cluster.Node) error {
+	ctx, cancel := context.WithTimeout(context.Background(), 60*sec)
+	defer cancel()
+	return cluster.WaitFor(ctx, func() (err error) {
+		for _, o := range a.c.Others(n) {
+			if _, err = o.CLI("peers", "add", n.Name, n.Addr()); err == nil {
+				return nil
+			}
+		}
+		return err
+	})
 }
 
 // loseLiteFS: LiteFS's directory is gone.

@@ -61,19 +61,19 @@ func pauseApp(a *acting) (func() error, error) {
 	return func() error { return a.apps.Continue(i) }, a.apps.Stop(i)
 }
 
-// laggingWins: a replica that has not received for some time comes back just as
-// the primary, whose last rows it lacks, goes.
+// laggingWins: a replica whose LiteFS was away for some time comes back just as
+// the primary, whose last rows it lacks, goes. Its raft lacks nothing, so that it
+// may well be elected.
 func laggingWins(a *acting) (func() error, error) {
 	old := a.primary()
 	others := a.c.Others(old)
 	target := others[a.rng.IntN(len(others))]
 	a.stops(old, target)
-	wake, err := a.stop(process{target, liteFS})
+	back, err := a.kill(process{target, liteFS})
 	if err != nil {
-		return wake, err
+		return back, err
 	}
 	_ = sleep(a.ctx, 5*sec) // rows that the others have had for more than three seconds
 	start, err := a.kill(process{old, litefence}, process{old, liteFS})
-	err = errors.Join(err, wake())
-	return start, err
+	return start, errors.Join(err, back())
 }
