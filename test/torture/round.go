@@ -14,6 +14,8 @@ import (
 	"sync"
 	"time"
 
+	"golang.org/x/sys/unix"
+
 	"github.com/litefence/litefence/test/cluster"
 	"github.com/litefence/litefence/test/history"
 	"github.com/litefence/litefence/test/nemesis"
@@ -218,6 +220,9 @@ func (p *player) makeDB(ctx context.Context) error {
 	err := p.within(ctx, func() error {
 		n, err := p.writable()
 		if err == nil {
+			err = mounted(filepath.Dir(p.path(n))) // else the file would lie beneath
+		}
+		if err == nil {
 			err = makeDB(p.path(n), p.s.journal)
 		}
 		if err != nil && strings.Contains(err.Error(), "already exists") {
@@ -229,6 +234,17 @@ func (p *player) makeDB(ctx context.Context) error {
 		return err
 	}
 	return p.within(ctx, func() error { return p.inStep() })
+}
+
+func mounted(dir string) error {
+	var st, up unix.Stat_t
+	if err := errors.Join(unix.Stat(dir, &st), unix.Stat(filepath.Dir(dir), &up)); err != nil {
+		return err
+	}
+	if st.Dev == up.Dev {
+		return fmt.Errorf("nothing is mounted on %s yet", dir)
+	}
+	return nil
 }
 
 // normal waits until a node acknowledges writes again and every other may

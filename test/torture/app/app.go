@@ -15,6 +15,7 @@ import (
 	"os"
 	"os/signal"
 	"regexp"
+	"slices"
 	"strconv"
 	"strings"
 	"sync"
@@ -51,6 +52,8 @@ type client struct {
 	// mount is the one that conn's files lie on.
 	mount uint64
 	n     int
+	// failures counts signs of dead files, without a success between.
+	failures int
 }
 
 // Main is the application: args are the words after Command.
@@ -121,6 +124,7 @@ func (c *client) open() (err error) {
 }
 
 func (c *client) close() {
+	c.failures = 0
 	if c.conn != nil {
 		_ = c.conn.Close()
 	}
@@ -162,11 +166,30 @@ func (c *client) begin(kind, key string) history.Op {
 	return o
 }
 
+// deadAfter failures in a row of a kind that no fence makes, a connection's files
+// are dead: those over a LiteFS that has died stay so.
+const deadAfter = 10
+
+// deadCodes are SQLite's: a read, a short read, a lock, a look at the size that
+// failed; and a database that is not the one at its path any more.
+var deadCodes = []int{266, 522, 3850, 1802, 1032}
+
+// tried is told what came of an operation.
+func (c *client) tried(err error) {
+	switch {
+	case err == nil:
+		c.failures = 0
+	case slices.Contains(deadCodes, codeOf(err)):
+		c.failures++
+	}
+}
+
 func (c *client) end(o history.Op, outcome history.Outcome, err error) {
 	o.End, o.Outcome = workload.Now(), outcome
+	c.tried(err)
 	if err != nil {
 		o.Err = err.Error()
-		if c.leave(); c.reopen {
+		if c.leave(); c.reopen || c.failures >= deadAfter {
 			c.close()
 		}
 	}
@@ -200,12 +223,14 @@ func emit(o any) {
 
 var codeInText = regexp.MustCompile(`\((\d+)\)`)
 
-// isBusy reports SQLite's BUSY, whose code the driver puts behind its text.
-func isBusy(err error) bool {
+// codeOf is SQLite's extended code, which the driver puts behind its text.
+func codeOf(err error) int {
 	m := codeInText.FindStringSubmatch(err.Error())
 	if m == nil {
-		return false
+		return 1
 	}
 	code, _ := strconv.Atoi(m[1])
-	return code&0xff == 5
+	return code
 }
+
+func isBusy(err error) bool { return codeOf(err)&0xff == 5 }

@@ -107,7 +107,8 @@ func (c *client) read() error {
 	o := c.begin(history.Read, "")
 	err := c.open()
 	if err == nil {
-		if o.Saw, err = view(context.Background(), c.conn); err != nil {
+		o.Saw, err = view(context.Background(), c.conn)
+		if err != nil {
 			c.lastly()
 		}
 	}
