@@ -66,6 +66,42 @@ func (r *rig) restart() {
 	require.NoError(r.t, r.fs.Relower())
 }
 
+// A connection over a LiteFS that has died is dead for good once the mount lies
+// over the next one: it shows nothing of what it had read, and asks the new
+// LiteFS for no lock, where its unlock would be that of others.
+func TestOldConnectionsStayDead(t *testing.T) {
+	for _, mode := range journalModes {
+		t.Run(mode, func(t *testing.T) {
+			r := newRig(t)
+			a, b := startApp(t), startApp(t)
+			openDB(r, a, "c", mode)
+			a.must("c", "CREATE TABLE t (x)")
+			a.must("c", "INSERT INTO t VALUES (1)")
+			openDB(r, b, "c", mode)
+			require.Equal(t, "1", b.value("c", "SELECT count(*) FROM t"))
+			fd := b.sysopen(r.path("db"), unix.O_RDWR)
+
+			require.NoError(t, r.proc.Process.Kill())
+			<-r.exit
+			r.restart()
+			a.kill()
+			a = startApp(t)
+			openDB(r, a, "c", mode)
+			r.eventually(func() bool { return a.exec("c", "INSERT INTO t VALUES (2)").Err == "" }, "a new connection writes")
+			// In WAL mode SQLite takes 10 s to give up.
+			require.NotEmpty(t, b.exec("c", "SELECT count(*) FROM t").Err, "an old connection answers")
+			a.must("c", "BEGIN IMMEDIATE")
+			require.NotZero(t, b.lockOp("lock", fd, unix.F_WRLCK, pendingByte+1, 1), "RESERVED")
+			_ = b.lockOp("lock", fd, unix.F_UNLCK, pendingByte+1, 1)
+			c := startApp(t)
+			openDB(r, c, "c", mode)
+			require.NotEmpty(t, c.exec("c", "BEGIN IMMEDIATE").Err, "the writer's lock is gone")
+			a.must("c", "COMMIT")
+			require.Equal(t, "2", c.value("c", "SELECT count(*) FROM t"))
+		})
+	}
+}
+
 // LiteFS stopped: whoever needs it waits, as on LiteFS itself, and goes on with
 // it. Stopped and then killed: they get an error.
 func TestLowerIsStopped(t *testing.T) {

@@ -38,7 +38,8 @@ func (f *FS) rootFD() int { return int(f.lower.fd.Load()) }
 // Relower lays the mount over LiteFS's new mount at the same place, after the
 // one below has died. The fenced mount itself never goes: between the two an
 // application would find an empty directory there, and would make its database
-// anew in it. What was open stays dead; what is opened from now on is new.
+// anew in it. What was open stays dead: it is granted no lock (EBADF) and reads
+// nothing. What is opened from now on is new.
 func (f *FS) Relower() error {
 	if err := checkLower(f.cfg.Lower); err != nil {
 		return err
@@ -47,10 +48,15 @@ func (f *FS) Relower() error {
 	if err != nil {
 		return fmt.Errorf("lower %s: %w", f.cfg.Lower, err)
 	}
+	// What was open lets go before the new LiteFS can be reached: it would take
+	// its locks there, where an unlock of its own frees those of new handles, and
+	// it would go on reading old pages under them.
+	f.nodes.renew()
+	for _, d := range f.dbs.renew() {
+		d.abandon()
+	}
 	f.lower.set(fd)
 	f.learnOwner()
-	f.dbs.renew()
-	f.nodes.renew()
 	f.workers.do(f.suspectAll)
 	return nil
 }

@@ -33,6 +33,7 @@ type options struct {
 	markdown  string
 	control   string
 	keep      bool
+	parallel  int
 	only      string
 	limits    nemesis.Limits
 }
@@ -55,6 +56,7 @@ func runMain(ctx context.Context) int {
 	flag.StringVar(&o.litefs, "litefs", "bin/litefs", "LiteFS `program`")
 	flag.StringVar(&o.out, "out", "bin/torture", "`directory` for the page, the histories and the logs of rounds that failed")
 	flag.StringVar(&o.markdown, "md", "", "`file` for the summary")
+	flag.IntVar(&o.parallel, "parallel", 1, "rounds that are played side by side; what they measure is worse then")
 	flag.BoolVar(&o.keep, "keep", false, "keep what happened in rounds that did not fail too")
 	flag.StringVar(&o.control, "control", "", "only this one of the runs that check the checkers")
 	flag.StringVar(&o.only, "only", "", "faults to choose from, separated by semicolons (default all)")

@@ -6,6 +6,9 @@ import (
 	"fmt"
 	"os"
 	"path/filepath"
+	"slices"
+	"sync"
+	"sync/atomic"
 	"time"
 
 	"github.com/litefence/litefence/test/checker"
@@ -19,18 +22,29 @@ type torture struct {
 	options
 	began    time.Time
 	say      func(string)
+	mu       sync.Mutex
 	results  []history.Result
 	controls []report.Control
 }
 
 func (t *torture) run(ctx context.Context) {
-	for i := 0; i < t.rounds && ctx.Err() == nil; i++ {
-		seed := t.seed + uint64(i)
-		res, ok := t.round(ctx, i+1, newSetting(seed, t.limits), subject{name: "litefence", litefence: t.litefence, litefs: t.litefs})
-		if ok {
-			t.results = append(t.results, res)
-		}
+	var next atomic.Int64
+	var all sync.WaitGroup
+	for range max(1, t.parallel) {
+		all.Go(func() {
+			for i := next.Add(1); i <= int64(t.rounds) && ctx.Err() == nil; i = next.Add(1) {
+				seed := t.seed + uint64(i) - 1
+				res, ok := t.round(ctx, int(i), newSetting(seed, t.limits), subject{name: "litefence", litefence: t.litefence, litefs: t.litefs})
+				if ok {
+					t.mu.Lock()
+					t.results = append(t.results, res)
+					t.mu.Unlock()
+				}
+			}
+		})
 	}
+	all.Wait()
+	slices.SortFunc(t.results, func(a, b history.Result) int { return a.Round.Number - b.Round.Number })
 	for _, c := range t.checks() {
 		if t.control != "" && t.control != c.name {
 			continue
@@ -54,21 +68,21 @@ func (t *torture) round(ctx context.Context, number int, s setting, sub subject)
 	res.Round.Number = number
 	line := fmt.Sprintf("%s %d seed %d: %d nodes, %s: %s; %d acknowledged, %d lost; %.0f s",
 		sub.name, number, s.seed, s.nodes, s.journal, s.plan, res.Counts.Acked, res.Counts.Lost, time.Since(began).Seconds())
-	t.say(line)
 	for i, a := range res.Anomalies {
 		if i == 5 {
-			t.say(fmt.Sprintf("    and %d more", len(res.Anomalies)-i))
+			line += fmt.Sprintf("\n    and %d more", len(res.Anomalies)-i)
 			break
 		}
-		t.say(fmt.Sprintf("    BROKEN %s: %s", a.Rule, a.Text))
+		line += fmt.Sprintf("\n    BROKEN %s: %s", a.Rule, a.Text)
 	}
 	if len(res.Anomalies) > 0 || t.keep {
 		if err := keep(dir, r, logs); err != nil {
-			t.say("    not kept: " + err.Error())
+			line += "\n    not kept: " + err.Error()
 		} else {
-			t.say("    kept in " + dir)
+			line += "\n    kept in " + dir
 		}
 	}
+	t.say(line)
 	return res, true
 }
 

@@ -1,6 +1,7 @@
 package main
 
 import (
+	"debug/buildinfo"
 	"fmt"
 	"os/exec"
 	"runtime"
@@ -23,6 +24,9 @@ func (t *torture) report() report.Run {
 // command is what repeats this run.
 func (t *torture) command() string {
 	s := fmt.Sprintf("make torture ROUNDS=%d SEED=%d", t.rounds, t.seed)
+	if t.parallel > 1 {
+		s += fmt.Sprintf(" PARALLEL=%d", t.parallel)
+	}
 	if t.limits.Clock {
 		s += " CLOCK=1"
 	}
@@ -32,7 +36,7 @@ func (t *torture) command() string {
 func (t *torture) versions() map[string]string {
 	v := map[string]string{
 		"litefence": output(t.litefence, "version"),
-		"LiteFS":    output(t.litefs, "version"),
+		"LiteFS":    moduleVersion(t.litefs, "github.com/superfly/litefs"),
 		"Go":        runtime.Version(),
 		"cores":     fmt.Sprint(runtime.NumCPU()),
 	}
@@ -48,6 +52,20 @@ func (t *torture) versions() map[string]string {
 		}
 	}
 	return v
+}
+
+// moduleVersion is what the program says it was built from.
+func moduleVersion(program, module string) string {
+	info, err := buildinfo.ReadFile(program)
+	if err != nil {
+		return "unknown"
+	}
+	for _, m := range append(info.Deps, &info.Main) {
+		if m.Path == module {
+			return m.Version
+		}
+	}
+	return "unknown"
 }
 
 func output(name string, args ...string) string {
