@@ -105,6 +105,9 @@ var timings = []timing{
 // and writes docs/faults.md (`make faults`).
 func TestFaults(t *testing.T) {
 	all := os.Getenv("FAULTS") == "all"
+	if !all {
+		long(t) // rounds of torture have these faults and more
+	}
 	var results []outcome
 	for _, at := range timings {
 		if !all && at != timings[0] {

@@ -17,6 +17,7 @@ import (
 // than 32 KiB of -shm keeps its connection while its node loses the role and
 // gets it back. On LiteFS alone it dies of SIGBUS.
 func TestLargeIndexOutlivesRoles(t *testing.T) {
+	long(t)
 	c := start(t, cluster.Options{})
 	home := writable(t, c.Nodes...)
 	createDB(t, c, home, "wal")

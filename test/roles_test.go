@@ -20,6 +20,7 @@ import (
 // FUSEFS_STRESS is how long for each journal mode, FUSEFS_SEED repeats the
 // choices of a run.
 func TestRolesUnderLoad(t *testing.T) {
+	long(t)
 	for _, mode := range []string{"wal", "delete"} {
 		t.Run(mode, func(t *testing.T) {
 			seed := rand.Uint64()

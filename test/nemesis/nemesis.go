@@ -52,12 +52,16 @@ func (n *Nemesis) Run(ctx context.Context, p Plan) ([]history.Fault, error) {
 		if sleep(ctx, s.After) != nil {
 			break
 		}
-		k := kinds[slices.IndexFunc(kinds, func(k kind) bool { return k.name == s.Fault })]
+		k := kindOf(s.Fault)
 		n.all.Go(func() { n.one(ctx, k, s) })
 	}
 	n.all.Wait()
 	err := errors.Join(append(n.errs, n.links.heal(), n.held.startAll())...)
 	return n.faults, err
+}
+
+func kindOf(name string) kind {
+	return kinds[slices.IndexFunc(kinds, func(k kind) bool { return k.name == name })]
 }
 
 func (n *Nemesis) one(ctx context.Context, k kind, s Step) {

@@ -34,6 +34,7 @@ type options struct {
 	control   string
 	keep      bool
 	parallel  int
+	compare   int
 	only      string
 	limits    nemesis.Limits
 }
@@ -57,6 +58,7 @@ func runMain(ctx context.Context) int {
 	flag.StringVar(&o.out, "out", "bin/torture", "`directory` for the page, the histories and the logs of rounds that failed")
 	flag.StringVar(&o.markdown, "md", "", "`file` for the summary")
 	flag.IntVar(&o.parallel, "parallel", 1, "rounds that are played side by side; what they measure is worse then")
+	flag.IntVar(&o.compare, "compare", 10, "rounds of each comparison with LiteFS without litefence's fence; they come with -unsafe")
 	flag.BoolVar(&o.keep, "keep", false, "keep what happened in rounds that did not fail too")
 	flag.StringVar(&o.control, "control", "", "only this one of the runs that check the checkers")
 	flag.StringVar(&o.only, "only", "", "faults to choose from, separated by semicolons (default all)")

@@ -157,9 +157,9 @@ func (t *torture) checks() []check {
 		{name: "blind election", what: "whom raft elects becomes primary, whatever it lacks", flags: []string{"-unsafe-blind-election"}, mustFail: true,
 			faults: []string{nemesis.LaggingWins}, steps: 1, rounds: 10},
 		{name: "LiteFS, our endpoint, no fence", what: "LiteFS elects by litefence's quorum; writes are not fenced", flags: []string{"-unsafe-no-fence"},
-			faults: network, steps: 2, rounds: 10},
+			faults: network, steps: 2, rounds: t.compare},
 		{name: "LiteFS alone", what: "LiteFS with a static lease, without litefence", alone: true,
-			faults: append(network, "primary: LiteFS killed"), steps: 2, rounds: 10},
+			faults: append(network, "primary: LiteFS killed"), steps: 2, rounds: t.compare},
 	}
 }
 

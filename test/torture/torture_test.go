@@ -1,0 +1,118 @@
+package main
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"math/rand/v2"
+	"os"
+	"os/exec"
+	"os/signal"
+	"path/filepath"
+	"strings"
+	"syscall"
+	"testing"
+	"time"
+
+	"github.com/stretchr/testify/require"
+
+	"github.com/litefence/litefence/test/cluster"
+	"github.com/litefence/litefence/test/torture/app"
+)
+
+func TestMain(m *testing.M) {
+	if app.IsRequested(os.Args) {
+		os.Exit(app.Main(os.Args[2:]))
+	}
+	signals := make(chan os.Signal, 1)
+	signal.Notify(signals, os.Interrupt, syscall.SIGTERM)
+	go func() {
+		<-signals
+		fmt.Fprintln(os.Stderr, "interrupted:", cluster.CloseAll())
+		os.Exit(1)
+	}()
+	code := m.Run()
+	if leaks := cluster.Leaks(); len(leaks) > 0 {
+		fmt.Fprintln(os.Stderr, "left behind:", strings.Join(leaks, ", "))
+		code = 1
+	}
+	os.Exit(code)
+}
+
+// TestTorture is `make torture` for some minutes: rounds from a seed of its own
+// each time, and every rule switched off once, which the checkers have to see.
+func TestTorture(t *testing.T) {
+	if testing.Short() {
+		t.Skip("-short: no clusters")
+	}
+	c, err := cluster.New(cluster.Options{})
+	if errors.Is(err, cluster.ErrUnable) {
+		t.Skip(err)
+	}
+	require.NoError(t, err)
+	require.NoError(t, c.Close())
+
+	dir := t.TempDir()
+	o := options{
+		rounds: 8, seed: rand.Uint64N(1e6), out: filepath.Join(dir, "out"),
+		litefence: built(t, dir, "litefence"), unsafe: built(t, dir, "litefence-unsafe", "-tags", "litefence_unsafe"),
+		litefs: liteFSBin(t, dir),
+	}
+	o.limits.Steps, o.limits.Hold = 2, 4*time.Second
+	t.Logf("seed %d: repeat with make torture ROUNDS=%d SEED=%d TORTUREFLAGS='-steps 2 -hold 4s'", o.seed, o.rounds, o.seed)
+	tort := &torture{options: o, began: time.Now(), say: func(s string) { t.Log(s) }}
+	require.NoError(t, tort.check())
+	tort.run(context.Background())
+	require.Empty(t, tort.failed())
+	require.NoError(t, tort.write())
+	page, err := os.ReadFile(filepath.Join(o.out, "torture.html"))
+	require.NoError(t, err)
+	require.Contains(t, string(page), fmt.Sprint(o.seed))
+}
+
+func built(t *testing.T, dir, name string, flags ...string) string {
+	bin := filepath.Join(dir, name)
+	goBuild(t, filepath.Join("..", ".."), append(append(flags, "-o", bin), "./cmd/litefence")...)
+	return bin
+}
+
+// liteFSBin is what `make build` has made, or one of its own.
+func liteFSBin(t *testing.T, dir string) string {
+	bin, err := filepath.Abs(filepath.Join("..", "..", "bin", "litefs"))
+	require.NoError(t, err)
+	if _, err := os.Stat(bin); err != nil {
+		bin = filepath.Join(dir, "litefs")
+		goBuild(t, filepath.Join("..", "litefs"), "-o", bin, "github.com/superfly/litefs/cmd/litefs")
+	}
+	return bin
+}
+
+func goBuild(t *testing.T, dir string, args ...string) {
+	cmd := exec.Command("go", append([]string{"build"}, args...)...)
+	cmd.Dir = dir
+	out, err := cmd.CombinedOutput()
+	require.NoError(t, err, string(out))
+}
+
+// What a user gets wrong is found before anything starts.
+func TestOptions(t *testing.T) {
+	self, err := os.Executable()
+	require.NoError(t, err)
+	good := options{litefence: self, litefs: self, out: t.TempDir()}
+	require.NoError(t, good.check())
+	bad := good
+	bad.litefs = "/nowhere/litefs"
+	require.ErrorContains(t, bad.check(), "make build")
+	bad = good
+	bad.limits.Only = []string{"no such fault"}
+	require.ErrorContains(t, bad.check(), `no fault "no such fault"`)
+}
+
+// A run whose checkers were blind, or that did not come to its end, is a
+// failure.
+func TestFailed(t *testing.T) {
+	run := torture{options: options{rounds: 0}}
+	require.Empty(t, run.failed())
+	run.rounds = 1
+	require.Equal(t, []string{"0 rounds of 1"}, run.failed())
+}
