@@ -82,8 +82,6 @@ type Fault struct {
 	Stops []string `json:"stops,omitempty"`
 	// Wiped: nodes whose database was taken away, to be had anew from others.
 	Wiped []string `json:"wiped,omitempty"`
-	// Fenced: nodes that are fenced by hand all the while.
-	Fenced []string `json:"fenced,omitempty"`
 }
 
 // Sample is one answer of a node's status; it was true at some time between
