@@ -38,9 +38,24 @@ func (d *document) made(r Run) {
 	if len(r.Results) == 0 {
 		return
 	}
-	var seeds []string
-	for _, res := range r.Results {
-		seeds = append(seeds, strconv.FormatUint(res.Round.Seed, 10))
+	d.para("A round is repeated with `make torture SEED=… ROUNDS=1`: the same faults at the same times, though not the same interleaving. Seeds, in the order of the rounds: " + seedsOf(r) + ".")
+}
+
+// seedsOf lists the seeds; a long row of successive ones by its ends.
+func seedsOf(r Run) string {
+	var parts []string
+	for i := 0; i < len(r.Results); {
+		first := r.Results[i].Round.Seed
+		n := 1
+		for i+n < len(r.Results) && r.Results[i+n].Round.Seed == first+uint64(n) {
+			n++
+		}
+		part := strconv.FormatUint(first, 10)
+		if n > 1 {
+			part += " to " + strconv.FormatUint(first+uint64(n)-1, 10)
+		}
+		parts = append(parts, part)
+		i += n
 	}
-	d.para("A round is repeated with `make torture SEED=… ROUNDS=1`: the same faults at the same times, though not the same interleaving. Seeds, in the order of the rounds: " + strings.Join(seeds, ", ") + ".")
+	return strings.Join(parts, ", ")
 }

@@ -2,8 +2,8 @@ package report
 
 // What both reports say in the same words.
 const (
-	whatWasDone = "In each round a cluster of real LiteFS runs on one machine, every node in a network of its own. On each node one application writes all the time, " +
-		"one connection that inserts rows, sets registers, moves money and appends to lists, and one reads everything in one transaction, again and again. " +
+	whatWasDone = "In each round a cluster of real LiteFS runs on one machine, every node in a network of its own. On each node one application writes all the time and another now and then: each is " +
+		"one connection that inserts rows, sets registers, moves money and appends to lists, and a third reads everything in one transaction, again and again. " +
 		"Meanwhile things are broken and mended: the network between nodes, processes, disks. Every operation is written down with its times and its answer. " +
 		"In the end all is mended, the nodes must come back by themselves, and what was written down is held against what every node then has."
 
@@ -23,7 +23,7 @@ const (
 // limits is what no such run can show.
 var limits = []string{
 	"That something never happens. It shows what did not happen in these rounds.",
-	"Machines that lose power together with their disk's cache, or lose a disk: processes are killed and stopped, the machine stays up.",
+	"Machines that lose power together with their disk's cache: processes are killed, stopped and robbed of their data, the machine stays up.",
 	"Clocks that run at different rates, or that stop with their guest: all nodes share the machine's clock.",
 	"A network that is slow in other ways than those in the table of faults, nodes far from each other, or days of running: a round lasts seconds to minutes.",
 	"Other versions than those named here, larger databases, many connections on a node, or applications that open the database past the fenced mount.",
