@@ -77,7 +77,7 @@ func runMain(ctx context.Context) int {
 		fmt.Fprintln(os.Stderr, "torture:", err)
 		return 2
 	}
-	t := &torture{options: o, began: time.Now(), say: func(s string) { fmt.Println(s) }}
+	t := newTorture(o, func(s string) { fmt.Println(s) })
 	t.run(ctx)
 	if err := t.write(); err != nil {
 		fmt.Fprintln(os.Stderr, "torture:", err)

@@ -25,6 +25,11 @@ type torture struct {
 	mu       sync.Mutex
 	results  []history.Result
 	controls []report.Control
+	seen     map[string]func(history.Result) bool // by control: whether a round shows what it must
+}
+
+func newTorture(o options, say func(string)) *torture {
+	return &torture{options: o, began: time.Now(), say: say, seen: map[string]func(history.Result) bool{}}
 }
 
 func (t *torture) run(ctx context.Context) {
@@ -109,7 +114,7 @@ func (t *torture) failed() (why []string) {
 		}
 	}
 	for _, c := range t.controls {
-		if c.MustFail && broken(c.Results) == 0 {
+		if c.MustFail && !slices.ContainsFunc(c.Results, t.seen[c.Name]) {
 			why = append(why, c.Name+": nobody saw that a rule was off")
 		}
 	}
@@ -119,22 +124,13 @@ func (t *torture) failed() (why []string) {
 	return why
 }
 
-func broken(results []history.Result) (n int) {
-	for _, r := range results {
-		if len(r.Anomalies) > 0 {
-			n++
-		}
-	}
-	return n
-}
-
 // check is a run whose outcome says something about the others: a rule is off,
 // and a checker has to see it; or LiteFS as it is without litefence.
 type check struct {
 	name, what string
 	flags      []string
 	alone      bool
-	mustFail   bool
+	want       []string // one of these rules must be found broken; nil = whatever it is
 	faults     []string // to choose from; nil = all
 	steps      int
 	rounds     int
@@ -146,15 +142,16 @@ func (t *torture) checks() []check {
 	if t.unsafe == "" {
 		return nil
 	}
+	twoWriters := []string{checker.OneWriter, checker.StaleAck}
 	network := []string{nemesis.CutPrimary, nemesis.LoseLastWords, nemesis.PauseBoth, nemesis.PausePrimary}
 	return []check{
-		{name: "no fence", what: "every write is admitted", flags: []string{"-unsafe-no-fence"}, mustFail: true,
+		{name: "no fence", what: "every write is admitted", flags: []string{"-unsafe-no-fence"}, want: twoWriters,
 			faults: []string{nemesis.PauseBoth}, steps: 1, rounds: 5, least: 4 * time.Second},
-		{name: "raft's state for a lease", what: "writes pass while raft says Leader", flags: []string{"-unsafe-raft-lease"}, mustFail: true,
+		{name: "raft's state for a lease", what: "writes pass while raft says Leader", flags: []string{"-unsafe-raft-lease"}, want: twoWriters,
 			faults: []string{nemesis.LateHandoff}, steps: 1, rounds: 10, lease: time.Second},
-		{name: "no wait", what: "a new leader does not wait the old lease out", flags: []string{"-unsafe-no-wait"}, mustFail: true,
+		{name: "no wait", what: "a new leader does not wait the old lease out", flags: []string{"-unsafe-no-wait"}, want: twoWriters,
 			faults: []string{nemesis.LateHandoff}, steps: 1, rounds: 10, lease: time.Second},
-		{name: "blind election", what: "whom raft elects becomes primary, whatever it lacks", flags: []string{"-unsafe-blind-election"}, mustFail: true,
+		{name: "blind election", what: "whom raft elects becomes primary, whatever it lacks", flags: []string{"-unsafe-blind-election"}, want: []string{checker.LostKnown},
 			faults: []string{nemesis.LaggingWins}, steps: 1, rounds: 10},
 		{name: "LiteFS, our endpoint, no fence", what: "LiteFS elects by litefence's quorum; writes are not fenced", flags: []string{"-unsafe-no-fence"},
 			faults: network, steps: 2, rounds: t.compare},
@@ -163,11 +160,17 @@ func (t *torture) checks() []check {
 	}
 }
 
+// saw reports that the checkers found what c is about.
+func (c check) saw(r history.Result) bool {
+	return slices.ContainsFunc(r.Anomalies, func(a history.Anomaly) bool { return slices.Contains(c.want, a.Rule) })
+}
+
 // play plays a check's rounds; one that must fail ends with the first that
 // does.
 func (t *torture) play(ctx context.Context, c check) report.Control {
 	sub := subject{name: c.name, litefence: t.unsafe, litefs: t.litefs, flags: c.flags, alone: c.alone}
-	out := report.Control{Name: c.name, What: c.what, MustFail: c.mustFail}
+	out := report.Control{Name: c.name, What: c.what, MustFail: c.want != nil}
+	t.seen[c.name] = c.saw
 	for i := 0; i < c.rounds && ctx.Err() == nil; i++ {
 		s := newSetting(t.seed+uint64(i), nemesis.Limits{Steps: c.steps, Hold: 6 * time.Second, Only: c.faults})
 		s.plain(c.lease)
@@ -178,7 +181,7 @@ func (t *torture) play(ctx context.Context, c check) report.Control {
 		if !ok {
 			break
 		}
-		if out.Results = append(out.Results, res); c.mustFail && len(res.Anomalies) > 0 {
+		if out.Results = append(out.Results, res); c.saw(res) {
 			break
 		}
 	}

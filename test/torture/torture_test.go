@@ -16,7 +16,10 @@ import (
 
 	"github.com/stretchr/testify/require"
 
+	"github.com/litefence/litefence/test/checker"
 	"github.com/litefence/litefence/test/cluster"
+	"github.com/litefence/litefence/test/history"
+	"github.com/litefence/litefence/test/report"
 	"github.com/litefence/litefence/test/torture/app"
 )
 
@@ -24,6 +27,7 @@ func TestMain(m *testing.M) {
 	if app.IsRequested(os.Args) {
 		os.Exit(app.Main(os.Args[2:]))
 	}
+	_ = os.Setenv("GORACE", "atexit_sleep_ms=0") // or each application takes a second more to end
 	signals := make(chan os.Signal, 1)
 	signal.Notify(signals, os.Interrupt, syscall.SIGTERM)
 	go func() {
@@ -60,7 +64,7 @@ func TestTorture(t *testing.T) {
 	}
 	o.limits.Steps, o.limits.Hold = 2, 4*time.Second
 	t.Logf("seed %d: repeat with make torture ROUNDS=%d SEED=%d TORTUREFLAGS='-steps 2 -hold 4s'", o.seed, o.rounds, o.seed)
-	tort := &torture{options: o, began: time.Now(), say: func(s string) { t.Log(s) }}
+	tort := newTorture(o, func(s string) { t.Log(s) })
 	require.NoError(t, tort.check())
 	tort.run(context.Background())
 	require.Empty(t, tort.failed())
@@ -111,8 +115,40 @@ func TestOptions(t *testing.T) {
 // A run whose checkers were blind, or that did not come to its end, is a
 // failure.
 func TestFailed(t *testing.T) {
-	run := torture{options: options{rounds: 0}}
+	run := newTorture(options{}, nil)
 	require.Empty(t, run.failed())
 	run.rounds = 1
 	require.Equal(t, []string{"0 rounds of 1"}, run.failed())
+
+	run = newTorture(options{unsafe: "built"}, nil)
+	for _, c := range run.checks() {
+		run.seen[c.name] = c.saw
+		// Something else than what it must show.
+		other := history.Result{Anomalies: []history.Anomaly{{Rule: checker.NotBack}}}
+		run.controls = []report.Control{{Name: c.name, MustFail: c.want != nil, Results: []history.Result{{}, other}}}
+		if c.want == nil {
+			require.Empty(t, run.failed())
+			continue
+		}
+		require.Equal(t, []string{c.name + ": nobody saw that a rule was off"}, run.failed())
+		run.controls[0].Results[0].Anomalies = []history.Anomaly{{Rule: c.want[0]}}
+		require.Empty(t, run.failed())
+	}
+}
+
+// The report has a sentence for every rule of the checker, and no other.
+func TestRulesAreExplained(t *testing.T) {
+	explained := map[string]bool{}
+	for _, r := range report.Rules() {
+		explained[r.Name] = true
+	}
+	all := []string{
+		checker.OneWriter, checker.StaleAck, checker.LostKnown, checker.RefusedPresent, checker.MadeUp, checker.Diverged,
+		checker.Corrupt, checker.Bank, checker.Register, checker.RegisterUnchecked, checker.List, checker.ReadFailed,
+		checker.ReadsStopped, checker.NotBack, checker.Round,
+	}
+	for _, name := range all {
+		require.True(t, explained[name], name)
+	}
+	require.Len(t, explained, len(all))
 }
