@@ -174,6 +174,10 @@ const deadAfter = 10
 // failed; and a database that is not the one at its path any more.
 var deadCodes = []int{266, 522, 3850, 1802, 1032}
 
+// protocolCode is what SQLite says of a WAL connection after it has tried for ten
+// seconds, instead of the lock's own error.
+const protocolCode = 15
+
 // tried is told what came of an operation.
 func (c *client) tried(err error) {
 	switch {
@@ -181,6 +185,8 @@ func (c *client) tried(err error) {
 		c.failures = 0
 	case slices.Contains(deadCodes, codeOf(err)):
 		c.failures++
+	case codeOf(err) == protocolCode:
+		c.failures = deadAfter
 	}
 }
 
