@@ -96,6 +96,7 @@ func TestOldConnectionsStayDead(t *testing.T) {
 			_ = b.lockOp("lock", fd, unix.F_UNLCK, pendingByte+1, 1)
 			c := startApp(t)
 			openDB(r, c, "c", mode)
+			c.must("c", "PRAGMA busy_timeout=0")
 			require.NotEmpty(t, c.exec("c", "BEGIN IMMEDIATE").Err, "the writer's lock is gone")
 			a.must("c", "COMMIT")
 			require.Equal(t, "2", c.value("c", "SELECT count(*) FROM t"))
