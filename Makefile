@@ -60,7 +60,7 @@ $(BIN)/litefence-unsafe: go
 TIME ?= 10m
 stress: deps build
 	FUSEFS_STRESS=$(TIME) FUSEFS_DIFFERENTIAL=$(TIME) FUSEFS_SEED=$(STRESSSEED) LONG=1 $(GO) test -race -count=1 -p 1 -timeout 0 -v \
-		-run '^(TestStress|TestTorture|TestReplicaStress|TestDifferential|TestDifferentialOnAReplica|TestRolesUnderLoad|TestPartition|TestFaults|TestLargeIndexOutlivesRoles|TestCheckOnARunningCluster|TestCheckIsSilentOnOtherKinds)$$' ./fusefs ./test
+		-run '^(TestStress|TestTorture|TestReplicaStress|TestDifferential|TestDifferentialOnAReplica|TestRolesUnderLoad|TestPartition|TestPartitionOneWay|TestFaults|TestLargeIndexOutlivesRoles|TestCheckOnARunningCluster|TestCheckIsSilentOnOtherKinds)$$' ./fusefs ./test
 
 # Every fault at every timing, some quarter of an hour; writes docs/faults.md.
 # Without the race detector: times are measured.

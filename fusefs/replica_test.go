@@ -73,7 +73,7 @@ func stressTime() time.Duration {
 	if d, err := time.ParseDuration(os.Getenv("FUSEFS_STRESS")); err == nil {
 		return d
 	}
-	return 4 * time.Second
+	return 3 * time.Second
 }
 
 func stress(t *testing.T, mode string, d time.Duration) {

@@ -37,7 +37,7 @@ func tortureTime() time.Duration {
 	if d, err := time.ParseDuration(os.Getenv("FUSEFS_STRESS")); err == nil {
 		return d
 	}
-	return 6 * time.Second
+	return 4 * time.Second
 }
 
 func tortureSeed() uint64 {

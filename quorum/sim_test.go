@@ -32,7 +32,7 @@ import (
 // write to disk or a write of the application.
 var (
 	simSeed   = flag.Uint64("sim.seed", 1, "first seed of the simulation")
-	simRounds = flag.Int("sim.rounds", 200, "schedules of the simulation")
+	simRounds = flag.Int("sim.rounds", 120, "schedules of the simulation")
 )
 
 const (

@@ -272,7 +272,7 @@ func TestBoltCheckTakesWhatBoltWrites(t *testing.T) {
 	t.Logf("seed %d", seed)
 	r := rand.New(rand.NewPCG(seed, 0))
 	first, next := uint64(1), uint64(1)
-	for range 60 {
+	for range 25 {
 		b, err := boltdb.New(boltdb.Options{Path: path, NoSync: true, BoltOptions: &bbolt.Options{NoFreelistSync: false}})
 		require.NoError(t, err)
 		for range r.IntN(40) {

@@ -166,6 +166,7 @@ func requireRows(t *testing.T, n *cluster.Node, want map[string]bool) {
 // TestPartitionOneWay: a leader whose packets leave but to whom nothing comes
 // back must not keep its lease. Over TLS, as in production.
 func TestPartitionOneWay(t *testing.T) {
+	long(t) // rounds of torture have it
 	for name, cut := range map[string]func(*cluster.Node) error{
 		"receives nothing": (*cluster.Node).IsolateIn,
 		"sends nothing":    (*cluster.Node).IsolateOut,

@@ -23,6 +23,12 @@ import (
 	"github.com/litefence/litefence/test/torture/app"
 )
 
+// What a plan has where no flag says otherwise.
+const (
+	mostSteps   = 3
+	longestHold = 30 * time.Second
+)
+
 type options struct {
 	rounds    int
 	seed      uint64
@@ -62,8 +68,8 @@ func runMain(ctx context.Context) int {
 	flag.BoolVar(&o.keep, "keep", false, "keep what happened in rounds that did not fail too")
 	flag.StringVar(&o.control, "control", "", "only this one of the runs that check the checkers")
 	flag.StringVar(&o.only, "only", "", "faults to choose from, separated by semicolons (default all)")
-	flag.DurationVar(&o.limits.Hold, "hold", 30*time.Second, "longest that a fault lasts")
-	flag.IntVar(&o.limits.Steps, "steps", 3, "most faults in a round")
+	flag.DurationVar(&o.limits.Hold, "hold", longestHold, "longest that a fault lasts")
+	flag.IntVar(&o.limits.Steps, "steps", mostSteps, "most faults in a round")
 	flag.BoolVar(&o.limits.Clock, "clock", false, "step this machine's clock too, by up to two minutes and back")
 	recheck := flag.String("recheck", "", "judge again what happened in a round: its history.json")
 	flag.Parse()

@@ -30,6 +30,16 @@ func (t *torture) command() string {
 	if t.limits.Clock {
 		s += " CLOCK=1"
 	}
+	var flags []string
+	if t.limits.Steps != mostSteps {
+		flags = append(flags, fmt.Sprintf("-steps %d", t.limits.Steps))
+	}
+	if t.limits.Hold != longestHold {
+		flags = append(flags, "-hold "+t.limits.Hold.String())
+	}
+	if len(flags) > 0 {
+		s += fmt.Sprintf(" TORTUREFLAGS='%s'", strings.Join(flags, " "))
+	}
 	return s
 }
 
