@@ -31,9 +31,12 @@ $(BIN)/litefs: test/litefs/go.mod test/litefs/go.sum | go
 	@touch $@
 
 # -race: always. -count=1: never a cached answer, half of it is the machine.
-# -p 1: packages one after the other, because timing is measured.
+# -p 1: packages one after the other, because timing is measured. Beside quorum,
+# which waits most of its time, go those that measure none.
+ALONE := ./fusefs ./test ./test/torture
 test: deps browser lint build
-	$(GO) test -race -count=1 -p 1 -timeout 20m ./...
+	$(GO) test -race -count=1 -p 2 -timeout 20m ./quorum $$($(GO) list ./... | grep -vE '/(quorum|fusefs|test|test/torture)$$')
+	$(GO) test -race -count=1 -p 1 -timeout 20m $(ALONE)
 	$(GO) test -race -count=1 -p 1 -tags litefence_unsafe -run '^TestUnsafe' ./quorum ./cmd/litefence
 	$(GO) test -C test/promrules -count=1 ./...
 	$(GO) test -C test/page -race -count=1 -timeout 10m
