@@ -31,12 +31,9 @@ $(BIN)/litefs: test/litefs/go.mod test/litefs/go.sum | go
 	@touch $@
 
 # -race: always. -count=1: never a cached answer, half of it is the machine.
-# -p 1: packages one after the other, because timing is measured. Beside quorum,
-# which waits most of its time, go those that measure none.
-ALONE := ./fusefs ./test ./test/torture
+# -p 1: packages one after the other, because timing is measured.
 test: deps browser lint build
-	$(GO) test -race -count=1 -p 2 -timeout 20m ./quorum $$($(GO) list ./... | grep -vE '/(quorum|fusefs|test|test/torture)$$')
-	$(GO) test -race -count=1 -p 1 -timeout 20m $(ALONE)
+	$(GO) test -race -count=1 -p 1 -timeout 20m ./...
 	$(GO) test -race -count=1 -p 1 -tags litefence_unsafe -run '^TestUnsafe' ./quorum ./cmd/litefence
 	$(GO) test -C test/promrules -count=1 ./...
 	$(GO) test -C test/page -race -count=1 -timeout 10m
@@ -63,7 +60,7 @@ $(BIN)/litefence-unsafe: go
 TIME ?= 10m
 stress: deps build
 	FUSEFS_STRESS=$(TIME) FUSEFS_DIFFERENTIAL=$(TIME) FUSEFS_SEED=$(STRESSSEED) LONG=1 $(GO) test -race -count=1 -p 1 -timeout 0 -v \
-		-run '^(TestStress|TestTorture|TestReplicaStress|TestDifferential|TestDifferentialOnAReplica|TestRolesUnderLoad|TestPartition|TestPartitionOneWay|TestFaults|TestLargeIndexOutlivesRoles|TestCheckOnARunningCluster|TestCheckIsSilentOnOtherKinds)$$' ./fusefs ./test
+		-run '^(TestStress|TestTorture|TestReplicaStress|TestDifferential|TestDifferentialOnAReplica|TestRolesUnderLoad|TestPartition|TestPartitionOneWay|TestFaults|TestLargeIndexOutlivesRoles|TestWipedReplica|TestConfirmByQuorum|TestCheckOnARunningCluster|TestCheckIsSilentOnOtherKinds)$$' ./fusefs ./test
 
 # Every fault at every timing, some quarter of an hour; writes docs/faults.md.
 # Without the race detector: times are measured.

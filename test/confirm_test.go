@@ -20,6 +20,7 @@ import (
 // majority has stopped is a success, although the lease has time left. With
 // `confirm: lease` the same load says what the question costs.
 func TestConfirmByQuorum(t *testing.T) {
+	long(t)
 	for _, confirm := range []string{"lease", "quorum"} {
 		t.Run(confirm, func(t *testing.T) {
 			c := start(t, cluster.Options{Confirm: confirm})

@@ -73,6 +73,7 @@ func TestWitness(t *testing.T) {
 // litefence's, or both, and then the primary is lost. It never becomes an empty
 // primary, and says why; with the primary back it is taken in again.
 func TestWipedReplica(t *testing.T) {
+	long(t)
 	c := start(t, cluster.Options{Witnesses: 1})
 	createDB(t, c, writable(t, c.Data()...), "wal")
 	witness := c.Nodes[2]

@@ -29,6 +29,7 @@ type subject struct {
 	flags     []string // of `litefence run`
 	litefs    string   // binary
 	alone     bool     // LiteFS with a static lease, without litefence
+	bare      bool     // applications on LiteFS's own mount
 }
 
 const (
@@ -72,7 +73,7 @@ func (p *player) failed(what string, err error) {
 }
 
 func (p *player) path(n *cluster.Node) string {
-	if p.sub.alone {
+	if p.sub.alone || p.sub.bare {
 		return filepath.Join(n.Lower(), "app.db")
 	}
 	return filepath.Join(n.Fenced(), "app.db")

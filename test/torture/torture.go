@@ -130,6 +130,7 @@ type check struct {
 	name, what string
 	flags      []string
 	alone      bool
+	bare       bool
 	want       []string // one of these rules must be found broken; nil = whatever it is
 	faults     []string // to choose from; nil = all
 	steps      int
@@ -145,15 +146,16 @@ func (t *torture) checks() []check {
 	twoWriters := []string{checker.OneWriter, checker.StaleAck}
 	network := []string{nemesis.CutPrimary, nemesis.LoseLastWords, nemesis.PauseBoth, nemesis.PausePrimary}
 	return []check{
-		{name: "no fence", what: "every write is admitted", flags: []string{"-unsafe-no-fence"}, want: twoWriters,
-			faults: []string{nemesis.PauseBoth}, steps: 1, rounds: 5, least: 4 * time.Second},
+		{name: "no fence", what: "every write is admitted, and applications are on LiteFS's own mount, for a litefence that is stopped holds back what goes through it",
+			flags: []string{"-unsafe-no-fence"}, bare: true, want: twoWriters,
+			faults: []string{nemesis.PausePrimary}, steps: 1, rounds: 5, least: 4 * time.Second},
 		{name: "raft's state for a lease", what: "writes pass while raft says Leader", flags: []string{"-unsafe-raft-lease"}, want: twoWriters,
 			faults: []string{nemesis.LateHandoff}, steps: 1, rounds: 10, lease: time.Second},
 		{name: "no wait", what: "a new leader does not wait the old lease out", flags: []string{"-unsafe-no-wait"}, want: twoWriters,
 			faults: []string{nemesis.LateHandoff}, steps: 1, rounds: 10, lease: time.Second},
 		{name: "blind election", what: "whom raft elects becomes primary, whatever it lacks", flags: []string{"-unsafe-blind-election"}, want: []string{checker.LostKnown},
 			faults: []string{nemesis.LaggingWins}, steps: 1, rounds: 10},
-		{name: "LiteFS, our endpoint, no fence", what: "LiteFS elects by litefence's quorum; writes are not fenced", flags: []string{"-unsafe-no-fence"},
+		{name: "LiteFS, our endpoint, no fence", what: "LiteFS elects by litefence's quorum; applications are on its own mount", flags: []string{"-unsafe-no-fence"}, bare: true,
 			faults: network, steps: 2, rounds: t.compare},
 		{name: "LiteFS alone", what: "LiteFS with a static lease, without litefence", alone: true,
 			faults: append(network, "primary: LiteFS killed"), steps: 2, rounds: t.compare},
@@ -168,7 +170,7 @@ func (c check) saw(r history.Result) bool {
 // play plays a check's rounds; one that must fail ends with the first that
 // does.
 func (t *torture) play(ctx context.Context, c check) report.Control {
-	sub := subject{name: c.name, litefence: t.unsafe, litefs: t.litefs, flags: c.flags, alone: c.alone}
+	sub := subject{name: c.name, litefence: t.unsafe, litefs: t.litefs, flags: c.flags, alone: c.alone, bare: c.bare}
 	out := report.Control{Name: c.name, What: c.what, MustFail: c.want != nil}
 	t.seen[c.name] = c.saw
 	for i := 0; i < c.rounds && ctx.Err() == nil; i++ {

@@ -58,7 +58,7 @@ func TestTorture(t *testing.T) {
 
 	dir := t.TempDir()
 	o := options{
-		rounds: 8, seed: rand.Uint64N(1e6), out: filepath.Join(dir, "out"),
+		rounds: 6, seed: rand.Uint64N(1e6), out: filepath.Join(dir, "out"),
 		litefence: built(t, dir, "litefence"), unsafe: built(t, dir, "litefence-unsafe", "-tags", "litefence_unsafe"),
 		litefs: liteFSBin(t, dir),
 	}
