@@ -4,7 +4,6 @@ import (
 	"context"
 	"errors"
 	"fmt"
-	"math/rand/v2"
 	"os"
 	"os/exec"
 	"os/signal"
@@ -43,8 +42,9 @@ func TestMain(m *testing.M) {
 	os.Exit(code)
 }
 
-// TestTorture is `make torture` for some minutes: rounds from a seed of its own
-// each time, and every rule switched off once, which the checkers have to see.
+// TestTorture is `make torture` for some minutes: the same rounds each time, so
+// that who changed something else does not meet what another has left, and every
+// rule switched off once, which the checkers have to see.
 func TestTorture(t *testing.T) {
 	if testing.Short() {
 		t.Skip("-short: no clusters")
@@ -58,7 +58,7 @@ func TestTorture(t *testing.T) {
 
 	dir := t.TempDir()
 	o := options{
-		rounds: 6, seed: rand.Uint64N(1e6), out: filepath.Join(dir, "out"),
+		rounds: 6, seed: 1, out: filepath.Join(dir, "out"),
 		litefence: built(t, dir, "litefence"), unsafe: built(t, dir, "litefence-unsafe", "-tags", "litefence_unsafe"),
 		litefs: liteFSBin(t, dir),
 	}
