@@ -93,7 +93,7 @@ func (t *databaseTable) all() []*database {
 }
 
 // renew begins anew with no database, over a new LiteFS, and returns the old
-// ones, which go on under their open handles.
+// ones.
 func (t *databaseTable) renew() []*database {
 	t.mu.Lock()
 	defer t.mu.Unlock()

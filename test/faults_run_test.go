@@ -3,7 +3,6 @@ package test
 import (
 	"fmt"
 	"slices"
-	"sync"
 	"testing"
 	"time"
 
@@ -34,15 +33,15 @@ type befallen struct {
 	old     *cluster.Node
 	writers map[*cluster.Node]*cluster.App
 	reader  *cluster.App
-	said    *statements
+	said    *cluster.Watch
 
 	begin, began, end int64
 }
 
 func befall(t *testing.T, c *cluster.Cluster, f fault, at timing, name string) outcome {
 	allInStep(t, c)
-	b := &befallen{t: t, c: c, old: writable(t, c.Nodes...), said: listen(c)}
-	defer b.said.stop()
+	b := &befallen{t: t, c: c, old: writable(t, c.Nodes...), said: c.Watch()}
+	defer b.said.Stop()
 	b.writers = startWriters(t, c, name)
 	var err error
 	b.reader, err = b.old.StartApp("read", appDB(b.old), nil)
@@ -118,12 +117,13 @@ func (b *befallen) finish() (o outcome) {
 		first = next[0].End
 		o.elsewhere = time.Duration(first - b.begin)
 	}
+	said := b.said.Statements()
 	for _, e := range b.writers[b.old].Events() {
 		switch {
 		case e.Op != "write" || e.Start < b.begin:
 		case !e.OK():
 			o.refused++
-		case e.Start > first && b.said.fencedAt(b.old, e.End):
+		case e.Start > first && fencedAt(said, b.old, e.End):
 			o.stale++
 		case e.Start < first:
 			o.fence = max(o.fence, time.Duration(e.End-b.begin))
@@ -163,58 +163,12 @@ func (b *befallen) lost(all []workload.Event, first int64) (n int) {
 	return n
 }
 
-// statements is what the nodes' status said, all the time.
-type statements struct {
-	end  chan struct{}
-	wait sync.WaitGroup
-	mu   sync.Mutex
-	all  map[*cluster.Node][]statement
-}
-
-type statement struct {
-	from, to int64 // the question and its answer
-	cluster.Status
-}
-
-func listen(c *cluster.Cluster) *statements {
-	s := &statements{end: make(chan struct{}), all: map[*cluster.Node][]statement{}}
-	for _, n := range c.Nodes {
-		s.wait.Go(func() { s.ask(n) })
-	}
-	return s
-}
-
-func (s *statements) ask(n *cluster.Node) {
-	tick := time.NewTicker(50 * time.Millisecond)
-	defer tick.Stop()
-	for {
-		select {
-		case <-s.end:
-			return
-		case <-tick.C:
-		}
-		from := workload.Now()
-		if st, err := n.Status(); err == nil {
-			s.mu.Lock()
-			s.all[n] = append(s.all[n], statement{from, workload.Now(), st})
-			s.mu.Unlock()
-		}
-	}
-}
-
-func (s *statements) stop() {
-	close(s.end)
-	s.wait.Wait()
-}
-
 // fencedAt reports whether n's last word before at was that it is fenced.
-func (s *statements) fencedAt(n *cluster.Node, at int64) bool {
-	s.mu.Lock()
-	defer s.mu.Unlock()
+func fencedAt(said []cluster.Statement, n *cluster.Node, at int64) bool {
 	fenced := true
-	for _, x := range s.all[n] {
-		if x.to < at {
-			fenced = x.Fenced
+	for _, x := range said {
+		if x.Of == n && x.To < at {
+			fenced = x.Status.Fenced
 		}
 	}
 	return fenced

@@ -2,8 +2,6 @@ package test
 
 import (
 	"fmt"
-	"regexp"
-	"strconv"
 	"testing"
 
 	"github.com/stretchr/testify/require"
@@ -55,17 +53,6 @@ next:
 	}
 }
 
-var codeInText = regexp.MustCompile(`\((\d+)\)`)
-
-// codeOf is SQLite's extended code, which the driver puts behind its text.
-func codeOf(err string) int {
-	if m := codeInText.FindStringSubmatch(err); m != nil {
-		n, _ := strconv.Atoi(m[1])
-		return n
-	}
-	return 1
-}
-
 const (
 	busyCode, ioErrCode, cantOpenCode = 5, 10, 14
 	ioErrWrite                        = 10 | 3<<8
@@ -76,7 +63,7 @@ const (
 // while its node was fenced by hand, or by a lock, at the journal, or in DELETE
 // mode by a write, which comes before the unlink that commits.
 func (r *roles) wasRefused(e nodeEvent) bool {
-	code := codeOf(e.Err)
+	code := workload.CodeOf(e.Err)
 	return r.whileFenced(e) || code&0xff == busyCode || code&0xff == cantOpenCode || r.mode == "delete" && code == ioErrWrite
 }
 
@@ -118,7 +105,7 @@ func (r *roles) check(have map[string]bool) (problems, lost []string) {
 }
 
 func (r *roles) checkRefusal(e nodeEvent, there bool, say func(string, ...any)) {
-	if code := codeOf(e.Err); code&0xff != busyCode && code&0xff != cantOpenCode && code&0xff != ioErrCode {
+	if code := workload.CodeOf(e.Err); code&0xff != busyCode && code&0xff != cantOpenCode && code&0xff != ioErrCode {
 		say("%s: an error that no writer may get: %s", e.ID, e.Err)
 	}
 	if !r.wasRefused(e) {
@@ -139,7 +126,7 @@ func (r *roles) checkRead(e nodeEvent, say func(string, ...any)) {
 		return
 	}
 	r.busy++
-	if code := codeOf(e.Err); code&0xff != busyCode && code&0xff != ioErrCode {
+	if code := workload.CodeOf(e.Err); code&0xff != busyCode && code&0xff != ioErrCode {
 		say("an error that no reader may get, on %s: %s", e.node, e.Err)
 	}
 }

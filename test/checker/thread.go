@@ -143,32 +143,20 @@ func (j *judge) base(t *thread, id string) (int, bool) {
 
 // gone reports whether o, a write, is certainly not there in the end.
 func (j *judge) gone(o *history.Op) bool {
-	if j.final == nil {
-		return false
-	}
-	switch o.Kind {
-	case history.Set:
-		t := j.regs[o.Key]
-		if t == nil {
-			return false
-		}
-		_, there := t.pos[o.ID]
-		return !there && !t.gap
-	case history.Append:
-		t := j.lists[o.Key]
-		if t == nil {
-			return true
-		}
-		_, there := t.pos[o.ID]
-		return !there
-	}
-	return !j.final.IDs[o.ID]
+	there, certain := j.lookup(o)
+	return certain && !there
 }
 
 // there reports whether o, a write, is certainly there in the end.
 func (j *judge) there(o *history.Op) bool {
+	there, _ := j.lookup(o)
+	return there
+}
+
+// lookup looks for o, a write, in the end; that it is not found may be no proof.
+func (j *judge) lookup(o *history.Op) (there, certain bool) {
 	if j.final == nil {
-		return false
+		return false, false
 	}
 	var t *thread
 	switch o.Kind {
@@ -177,11 +165,11 @@ func (j *judge) there(o *history.Op) bool {
 	case history.Append:
 		t = j.lists[o.Key]
 	default:
-		return j.final.IDs[o.ID]
+		return j.final.IDs[o.ID], true
 	}
 	if t == nil {
-		return false
+		return false, o.Kind == history.Append
 	}
-	_, ok := t.pos[o.ID]
-	return ok
+	_, there = t.pos[o.ID]
+	return there, there || !t.gap
 }

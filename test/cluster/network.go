@@ -66,34 +66,32 @@ func (n *Node) plugIn(sw string) error {
 
 // Isolate drops every packet to and from the node's network, in silence.
 func (n *Node) Isolate() error {
-	return n.filter("-A INPUT -i eth0 -j DROP", "-A OUTPUT -o eth0 -j DROP")
+	return n.Filter("-A INPUT -i eth0 -j DROP", "-A OUTPUT -o eth0 -j DROP")
 }
 
 // IsolateIn drops what the node would receive; what it sends arrives.
-func (n *Node) IsolateIn() error { return n.filter("-A INPUT -i eth0 -j DROP") }
+func (n *Node) IsolateIn() error { return n.Filter("-A INPUT -i eth0 -j DROP") }
 
 // IsolateOut drops what the node sends; what others send arrives.
-func (n *Node) IsolateOut() error { return n.filter("-A OUTPUT -o eth0 -j DROP") }
+func (n *Node) IsolateOut() error { return n.Filter("-A OUTPUT -o eth0 -j DROP") }
 
 // IsolateFrom drops every packet between the node and one address.
 func (n *Node) IsolateFrom(ip string) error {
-	return n.filter("-A INPUT -s "+ip+" -j DROP", "-A OUTPUT -d "+ip+" -j DROP")
+	return n.Filter("-A INPUT -s "+ip+" -j DROP", "-A OUTPUT -d "+ip+" -j DROP")
 }
 
 // Refuse answers what the node sends to a port elsewhere with a reset: what is
 // connected breaks at its next packet, and nothing connects.
 func (n *Node) Refuse(ip string, port int) error {
-	return n.filter(fmt.Sprintf("-A OUTPUT -p tcp -d %s --dport %d -j REJECT --reject-with tcp-reset", ip, port))
+	return n.Filter(fmt.Sprintf("-A OUTPUT -p tcp -d %s --dport %d -j REJECT --reject-with tcp-reset", ip, port))
 }
 
 // Heal takes every cut of this node back.
-func (n *Node) Heal() error { return n.filter() }
+func (n *Node) Heal() error { return n.Filter() }
 
 // Filter replaces the node's packet filter, in one step, by rules as
 // iptables-restore reads them.
-func (n *Node) Filter(rules ...string) error { return n.filter(rules...) }
-
-func (n *Node) filter(rules ...string) error {
+func (n *Node) Filter(rules ...string) error {
 	table := "*filter\n" + strings.Join(rules, "\n") + "\nCOMMIT\n"
 	cmd := exec.Command("nsenter", "--net="+n.nsPath(), "iptables-restore")
 	cmd.Stdin = strings.NewReader(table)

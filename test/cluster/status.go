@@ -168,14 +168,42 @@ func InStep(primary *Node, nodes ...*Node) error {
 		if err != nil {
 			return err
 		}
-		if n != primary && (s.Role != "replica" || !s.InStep || s.Open != want.Open) {
-			return fmt.Errorf("%s is %s (%s), in step %v with Open %d; want a replica in step with Open %d", n.Name, s.Role, s.Reason, s.InStep, s.Open, want.Open)
+		if n != primary {
+			if err := follows(s, want); err != nil {
+				return err
+			}
 		}
 		for db, pos := range want.Positions {
 			if s.Positions[db] != pos {
 				return fmt.Errorf("%s: %s stands at %q, on %s at %q", n.Name, db, s.Positions[db], primary.Name, pos)
 			}
 		}
+	}
+	return nil
+}
+
+// Following looks once whether every one of nodes is a replica of primary that
+// may become primary after it.
+func Following(primary *Node, nodes ...*Node) error {
+	want, err := primary.Status()
+	if err != nil {
+		return err
+	}
+	for _, n := range nodes {
+		s, err := n.Status()
+		if err == nil {
+			err = follows(s, want)
+		}
+		if err != nil {
+			return err
+		}
+	}
+	return nil
+}
+
+func follows(s, primary Status) error {
+	if s.Role != "replica" || !s.InStep || s.Open != primary.Open {
+		return fmt.Errorf("%s is %s (%s), in step %v with Open %d; want a replica in step with Open %d", s.Node, s.Role, s.Reason, s.InStep, s.Open, primary.Open)
 	}
 	return nil
 }

@@ -33,7 +33,6 @@ func fill(where func(*cluster.Node) string) func(*acting) (func() error, error) 
 			}
 			size, _ := f.Seek(0, 2)
 			_ = unix.Fallocate(int(f.Fd()), 0, size, int64(fs.Bavail)*fs.Bsize/unit*unit)
-			_, _ = f.Seek(int64(fs.Bavail)*fs.Bsize/unit*unit, 1)
 		}
 		return func() error { return os.Remove(name) }, nil
 	}

@@ -5,7 +5,7 @@ import "time"
 // kind is one sort of fault.
 type kind struct {
 	name     string
-	weight   int // how often it is chosen beside the others; 0 = only by name
+	weight   int // how often it is chosen beside the others
 	nodes    int // fewest that it makes sense for
 	from, to time.Duration
 	// destroys: data are lost, so that a plan may have only one of these.

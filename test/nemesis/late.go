@@ -24,8 +24,7 @@ const timeoutNow = "-p tcp -m length --length 53:150 -m string --algo bm --strin
 // it once more at a time that can be foretold.
 func lateHandoff(a *acting) (func() error, error) {
 	old := a.primary()
-	others := a.c.Others(old)
-	target := others[a.rng.IntN(len(others))]
+	target := a.another(old)
 	a.hits(old, target)
 	arrive, err := a.cut(map[link]packets{{old, target}: {match: timeoutNow}})
 	if err != nil {

@@ -65,7 +65,7 @@ func kindOf(name string) kind {
 }
 
 func (n *Nemesis) one(ctx context.Context, k kind, s Step) {
-	a := &acting{Nemesis: n, ctx: ctx, rng: rand.New(rand.NewPCG(s.Pick, 3)), hold: s.Hold}
+	a := &acting{Nemesis: n, ctx: ctx, rng: rand.New(rand.NewPCG(s.Pick, 3))}
 	a.fault = history.Fault{Name: k.name, Start: workload.Now()}
 	undo, err := k.begin(a)
 	if undo != nil {
@@ -97,7 +97,6 @@ type acting struct {
 	*Nemesis
 	ctx   context.Context
 	rng   *rand.Rand
-	hold  time.Duration
 	fault history.Fault
 }
 
@@ -137,7 +136,12 @@ func (n *Nemesis) primary() *cluster.Node {
 func primary(a *acting) *cluster.Node { return a.primary() }
 
 func replica(a *acting) *cluster.Node {
-	others := a.c.Others(a.primary())
+	return a.another(a.primary())
+}
+
+// another is some node but n.
+func (a *acting) another(n *cluster.Node) *cluster.Node {
+	others := a.c.Others(n)
 	return others[a.rng.IntN(len(others))]
 }
 

@@ -7,6 +7,7 @@ import (
 	"fmt"
 	"math"
 	"math/rand/v2"
+	"slices"
 	"strings"
 	"time"
 )
@@ -77,26 +78,17 @@ func NewPlan(seed uint64, nodes int, l Limits) Plan {
 func choose(rng *rand.Rand, nodes int, l Limits, destroyed bool) kind {
 	var from []kind
 	for _, k := range kinds {
-		if nodes < k.nodes || destroyed && k.destroys || k.name == ClockStep && !l.Clock || l.Only == nil && k.weight == 0 {
+		if nodes < k.nodes || destroyed && k.destroys || k.name == ClockStep && !l.Clock {
 			continue
 		}
-		if l.Only != nil && !contains(l.Only, k.name) {
+		if l.Only != nil && !slices.Contains(l.Only, k.name) {
 			continue
 		}
-		for range max(1, k.weight) {
+		for range k.weight {
 			from = append(from, k)
 		}
 	}
 	return from[rng.IntN(len(from))]
-}
-
-func contains(names []string, name string) bool {
-	for _, n := range names {
-		if n == name {
-			return true
-		}
-	}
-	return false
 }
 
 // hold is log-uniform: short faults are as likely as long ones. Most rounds

@@ -66,8 +66,7 @@ func pauseApp(a *acting) (func() error, error) {
 // may well be elected.
 func laggingWins(a *acting) (func() error, error) {
 	old := a.primary()
-	others := a.c.Others(old)
-	target := others[a.rng.IntN(len(others))]
+	target := a.another(old)
 	a.stops(old, target)
 	back, err := a.kill(process{target, liteFS})
 	if err != nil {

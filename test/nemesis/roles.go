@@ -9,8 +9,7 @@ import (
 
 func handoff(a *acting) (func() error, error) {
 	old := a.primary()
-	others := a.c.Others(old)
-	target := others[a.rng.IntN(len(others))]
+	target := a.another(old)
 	a.hits(target)
 	_, _ = old.CLI("handoff", target.Name) // it may rightly refuse
 	return func() error { return nil }, nil

@@ -11,6 +11,7 @@ import (
 	"os"
 	"os/signal"
 	"path/filepath"
+	"slices"
 	"strings"
 	"syscall"
 	"time"
@@ -122,7 +123,7 @@ func judgeAgain(name string) int {
 // missing before hours have gone by.
 func (o *options) check() (err error) {
 	for _, f := range o.limits.Only {
-		if !contains(nemesis.Names(), f) {
+		if !slices.Contains(nemesis.Names(), f) {
 			return fmt.Errorf("-only: no fault %q; there are: %s", f, strings.Join(nemesis.Names(), "; "))
 		}
 	}
@@ -138,15 +139,6 @@ func (o *options) check() (err error) {
 		}
 	}
 	return os.MkdirAll(o.out, 0o755)
-}
-
-func contains(all []string, s string) bool {
-	for _, a := range all {
-		if a == s {
-			return true
-		}
-	}
-	return false
 }
 
 // write writes the page, and the summary where one is wanted.

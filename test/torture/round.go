@@ -101,7 +101,7 @@ func (p *player) play(ctx context.Context) error {
 		return err
 	}
 	p.Start = workload.Now()
-	samples := listen(p.c)
+	said := p.c.Watch()
 	nem := nemesis.New(p.c, a)
 	supervised, stop := context.WithCancel(ctx)
 	var bystander sync.WaitGroup
@@ -115,10 +115,11 @@ func (p *player) play(ctx context.Context) error {
 	ops, errs := a.finish()
 	p.Ops, p.Errors = ops, append(p.Errors, errs...)
 	p.End = workload.Now()
-	p.failed("in the end", p.within(ctx, func() error { return p.inStep() }))
+	p.failed("in the end", p.within(ctx, p.inStep))
 	stop()
 	bystander.Wait()
-	p.Samples = samples.stop()
+	said.Stop()
+	p.Samples = samples(said.Statements())
 	p.deaths(nem.Deaths())
 	for _, n := range p.c.Nodes {
 		state, err := dump(p.path(n))
@@ -176,7 +177,7 @@ func (p *player) makeDB(ctx context.Context) error {
 	if err != nil {
 		return err
 	}
-	return p.within(ctx, func() error { return p.inStep() })
+	return p.within(ctx, p.inStep)
 }
 
 func mounted(dir string) error {

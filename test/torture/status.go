@@ -5,12 +5,9 @@ import (
 	"fmt"
 	"os"
 	"path/filepath"
-	"sync"
-	"time"
 
 	"github.com/litefence/litefence/test/cluster"
 	"github.com/litefence/litefence/test/history"
-	"github.com/litefence/litefence/test/workload"
 )
 
 func (p *player) writable() (*cluster.Node, error) {
@@ -64,63 +61,17 @@ func (p *player) marked() error {
 	if err != nil {
 		return err
 	}
-	now, err := n.Status()
-	if err != nil {
-		return err
-	}
-	for _, o := range p.c.Others(n) {
-		s, err := o.Status()
-		switch {
-		case err != nil:
-			return err
-		case !s.InStep || s.Open != now.Open || s.Role != "replica":
-			return fmt.Errorf("%s: %s, in step %v with Open %d; the newest is %d", o.Name, s.Role, s.InStep, s.Open, now.Open)
-		}
-	}
-	return nil
+	return cluster.Following(n, p.c.Others(n)...)
 }
 
-// samples is what the nodes' status says, all the time.
-type samples struct {
-	end  chan struct{}
-	wait sync.WaitGroup
-	mu   sync.Mutex
-	all  []history.Sample
-}
-
-func listen(c *cluster.Cluster) *samples {
-	s := &samples{end: make(chan struct{})}
-	for _, n := range c.Nodes {
-		s.wait.Go(func() { s.ask(n) })
-	}
-	return s
-}
-
-func (s *samples) ask(n *cluster.Node) {
-	tick := time.NewTicker(50 * time.Millisecond)
-	defer tick.Stop()
-	for {
-		select {
-		case <-s.end:
-			return
-		case <-tick.C:
-		}
-		from := workload.Now()
-		st, err := n.Status()
-		if err != nil {
-			continue
-		}
-		s.mu.Lock()
-		s.all = append(s.all, history.Sample{
-			Node: n.Name, From: from, To: workload.Now(), Writable: st.Writable, Fenced: st.Fenced,
+// samples is what was said, as the checker takes it.
+func samples(said []cluster.Statement) (all []history.Sample) {
+	for _, x := range said {
+		st := x.Status
+		all = append(all, history.Sample{
+			Node: x.Of.Name, From: x.From, To: x.To, Writable: st.Writable, Fenced: st.Fenced,
 			Role: st.Role, Reason: st.Reason, Term: st.Term, Open: st.Open, State: st.State,
 		})
-		s.mu.Unlock()
 	}
-}
-
-func (s *samples) stop() []history.Sample {
-	close(s.end)
-	s.wait.Wait()
-	return s.all
+	return all
 }

@@ -10,6 +10,8 @@ package workload
 import (
 	"encoding/json"
 	"os"
+	"regexp"
+	"strconv"
 	"sync"
 
 	"golang.org/x/sys/unix"
@@ -64,4 +66,16 @@ func IsRequested(args []string) bool {
 // Args is the command line that makes binary the application.
 func Args(binary string, args ...string) []string {
 	return append([]string{binary, Command}, args...)
+}
+
+var codeInText = regexp.MustCompile(`\((\d+)\)`)
+
+// CodeOf is SQLite's extended code, which the driver puts behind an error's text;
+// 1 where there is none.
+func CodeOf(err string) int {
+	if m := codeInText.FindStringSubmatch(err); m != nil {
+		n, _ := strconv.Atoi(m[1])
+		return n
+	}
+	return 1
 }

@@ -14,9 +14,7 @@ import (
 	"net/url"
 	"os"
 	"os/signal"
-	"regexp"
 	"slices"
-	"strconv"
 	"strings"
 	"sync"
 	"syscall"
@@ -183,9 +181,9 @@ func (c *client) tried(err error) {
 	switch {
 	case err == nil:
 		c.failures = 0
-	case slices.Contains(deadCodes, codeOf(err)):
+	case slices.Contains(deadCodes, workload.CodeOf(err.Error())):
 		c.failures++
-	case codeOf(err) == protocolCode:
+	case workload.CodeOf(err.Error()) == protocolCode:
 		c.failures = deadAfter
 	}
 }
@@ -227,16 +225,4 @@ func emit(o any) {
 	}
 }
 
-var codeInText = regexp.MustCompile(`\((\d+)\)`)
-
-// codeOf is SQLite's extended code, which the driver puts behind its text.
-func codeOf(err error) int {
-	m := codeInText.FindStringSubmatch(err.Error())
-	if m == nil {
-		return 1
-	}
-	code, _ := strconv.Atoi(m[1])
-	return code
-}
-
-func isBusy(err error) bool { return codeOf(err)&0xff == 5 }
+func isBusy(err error) bool { return workload.CodeOf(err.Error())&0xff == 5 }
