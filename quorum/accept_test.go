@@ -70,6 +70,7 @@ func acceptOn(t *testing.T, n *testNode) LossPlan {
 
 // The last primary's rows that nobody has are written down as lost.
 func TestKnownLossIsWrittenDown(t *testing.T) {
+	t.Parallel()
 	c := newCluster(t, 3, nil)
 	w := c.writer()
 	w.lite.commit("db", 1)
@@ -90,6 +91,7 @@ func TestKnownLossIsWrittenDown(t *testing.T) {
 // With require-synced nobody becomes primary who lacks a row known of the last
 // one, until it is back or an operator accepts the loss.
 func TestRequireSyncedAndAcceptLoss(t *testing.T) {
+	t.Parallel()
 	c := newCluster(t, 3, func(cfg *Config) { cfg.RequireSynced = true })
 	w := c.writer()
 	w.lite.commit("db", 1)
@@ -146,6 +148,7 @@ func TestRequireSyncedAndAcceptLoss(t *testing.T) {
 // One TXID with two contents among nodes in step: FAILED, until an operator
 // says whose data wins.
 func TestConflictIsForTheOperator(t *testing.T) {
+	t.Parallel()
 	c := newCluster(t, 3, nil)
 	w := c.writer()
 	w.lite.commit("db", 1)
@@ -174,6 +177,7 @@ func TestConflictIsForTheOperator(t *testing.T) {
 // first, and the acceptance is over. The wiped nodes never become primary by
 // themselves.
 func TestWhoIsInStepGoesBeforeTheAccepted(t *testing.T) {
+	t.Parallel()
 	c := newCluster(t, 3, quickOffers)
 	w := c.writer()
 	w.lite.commit("db", 1)
@@ -205,6 +209,7 @@ func TestWhoIsInStepGoesBeforeTheAccepted(t *testing.T) {
 // A LiteFS without the cluster's id refuses to be its primary. The loss is not
 // accepted there; what to do is said.
 func TestAcceptLossWantsTheClusterID(t *testing.T) {
+	t.Parallel()
 	c := newCluster(t, 3, func(cfg *Config) { cfg.LiteFSDir = "/var/lib/litefs" })
 	w := c.writer()
 	w.lite.commit("db", 1)

@@ -119,6 +119,7 @@ func (c *testCluster) twoAdmit() func() bool {
 }
 
 func TestFollowGoesWhereLiteFSIsPrimary(t *testing.T) {
+	t.Parallel()
 	c, o := followCluster(t)
 	eventually(t, "somebody leads", func() bool { return c.leader() != "" })
 	eventually(t, "and waits for a primary", func() bool {
@@ -177,6 +178,7 @@ func (n *Node) backdate(d time.Duration) {
 }
 
 func TestFollowOneOpenForEachClaim(t *testing.T) {
+	t.Parallel()
 	c, o := followCluster(t)
 	o.move("", "n2")
 	eventually(t, "writes pass on n2", func() bool { return c.admitted("n2") })
@@ -201,6 +203,7 @@ func (g *testGate) lastEpoch() uint64 {
 }
 
 func TestFollowFenceByHandStays(t *testing.T) {
+	t.Parallel()
 	c, o := followCluster(t)
 	o.move("", "n1")
 	eventually(t, "writes pass on n1", func() bool { return c.admitted("n1") })
@@ -223,6 +226,7 @@ func TestFollowFenceByHandStays(t *testing.T) {
 
 // Two static primaries are a mistake: nobody writes until one is gone.
 func TestFollowTwoStaticPrimaries(t *testing.T) {
+	t.Parallel()
 	o := newOwns("n1", "n2", "n3")
 	o.move("", "n1")
 	o.move("", "n2")
@@ -257,6 +261,7 @@ func TestFollowTwoStaticPrimaries(t *testing.T) {
 // A LiteFS whose request to the lease server hangs goes on claiming. The newer
 // claim holds.
 func TestFollowNewerClaim(t *testing.T) {
+	t.Parallel()
 	c, o := followCluster(t)
 	o.move("", "n1")
 	eventually(t, "writes pass on n1", func() bool { return c.admitted("n1") })
@@ -284,6 +289,7 @@ func TestFollowNewerClaim(t *testing.T) {
 }
 
 func TestFollowShutdownIsNoSplitBrain(t *testing.T) {
+	t.Parallel()
 	c, o := followCluster(t)
 	o.move("", "n1")
 	eventually(t, "writes pass on n1", func() bool { return c.admitted("n1") })
@@ -300,6 +306,7 @@ func TestFollowShutdownIsNoSplitBrain(t *testing.T) {
 }
 
 func TestFollowAndServeDoNotMix(t *testing.T) {
+	t.Parallel()
 	o := newOwns("n1", "n2", "n3")
 	c := newCluster(t, 3, o.use)
 	o.move("", "n1")
@@ -329,6 +336,7 @@ func TestFollowAndServeDoNotMix(t *testing.T) {
 // A voter without LiteFS belongs to either mode; as leader it looks for the
 // claimant.
 func TestFollowWitnessHandsOn(t *testing.T) {
+	t.Parallel()
 	o := newOwns("n1", "n2", "n3")
 	c := newCluster(t, 3, func(cfg *Config) {
 		o.use(cfg)
@@ -349,6 +357,7 @@ func TestFollowWitnessHandsOn(t *testing.T) {
 // What LiteFS replicated by itself is recorded as held, so that a cluster that
 // goes over to serve does not take an old copy for current.
 func TestFollowThenServe(t *testing.T) {
+	t.Parallel()
 	o := newOwns("n1", "n2", "n3")
 	c := newCluster(t, 3, o.use)
 	o["n1"].commit("db", 1)

@@ -12,6 +12,7 @@ import (
 // leader must then wait the lease out, for that write may still be answered
 // with success (quorum/model, CloseAfterDrain).
 func TestNoCloseWhileAWriteHasNotLeft(t *testing.T) {
+	t.Parallel()
 	for _, hangs := range []bool{false, true} {
 		var hang atomic.Bool
 		c := newCluster(t, 1, func(cfg *Config) {

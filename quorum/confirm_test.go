@@ -125,6 +125,7 @@ func confirmWithin(t *testing.T, n *testNode, d time.Duration) error {
 }
 
 func TestConfirm(t *testing.T) {
+	t.Parallel()
 	c := newCluster(t, 3, nil)
 	w := c.writer()
 	const calls = 200
@@ -160,11 +161,13 @@ func TestConfirm(t *testing.T) {
 }
 
 func TestConfirmAlone(t *testing.T) {
+	t.Parallel()
 	c := newCluster(t, 1, nil)
 	require.NoError(t, confirmWithin(t, c.writer(), 10*time.Second))
 }
 
 func TestConfirmFailsWithoutAMajority(t *testing.T) {
+	t.Parallel()
 	c := newCluster(t, 3, nil)
 	w := c.writer()
 	var lapsed, stop atomic.Bool
@@ -290,6 +293,7 @@ func (s *stall) release() {
 // A majority answers, after the call and with Success, but to messages that
 // were sent before it. That proves nothing about now.
 func TestConfirmIsNotSatisfiedByOlderMessages(t *testing.T) {
+	t.Parallel()
 	stalls := map[string]*stall{}
 	c := newCluster(t, 3, func(cfg *Config) {
 		s := &stall{}

@@ -65,6 +65,7 @@ func inOrder(got []string, want ...string) bool {
 // The leader is cut off and comes back: each node's events tell its story, and
 // the loss of the quorum is counted.
 func TestEventsOfAPartition(t *testing.T) {
+	t.Parallel()
 	rec := &recorder{all: map[string][]policy.Event{}}
 	var beats sync.Map
 	var c *testCluster
@@ -132,6 +133,7 @@ func count(all []string, word string) (n int) {
 
 // Whoever is told may ask the node back: no lock is held.
 func TestEventsAreToldWithoutALock(t *testing.T) {
+	t.Parallel()
 	var mu sync.Mutex
 	nodes := map[string]*Node{}
 	asked := map[string]int{}

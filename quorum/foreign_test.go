@@ -32,6 +32,7 @@ func (s *syncBuffer) String() string {
 // A node comes with the state of another cluster, whose members have the same
 // addresses and whose term is far ahead. Raft alone would follow it.
 func TestStateOfAnotherClusterIsRefused(t *testing.T) {
+	t.Parallel()
 	var log syncBuffer
 	c := newCluster(t, 3, func(cfg *Config) {
 		cfg.Log = slog.New(slog.NewTextHandler(&log, nil)).With("n", cfg.Name)
@@ -85,6 +86,7 @@ func TestStateOfAnotherClusterIsRefused(t *testing.T) {
 }
 
 func TestOtherProtocolIsRefused(t *testing.T) {
+	t.Parallel()
 	c := newCluster(t, 1, nil)
 	w := c.writer()
 	s := w.peerState(t.Context())

@@ -213,14 +213,17 @@ func (n *Node) drain(reason policy.Reason) (drained bool) {
 	})
 	late := time.NewTicker(n.cfg.HeartbeatTimeout)
 	defer late.Stop()
-	for {
+	for told := false; ; told = true {
 		select {
 		case <-out:
 			return drained
 		case <-late.C:
 		}
+		if !told {
+			n.log.Warn("a write hangs in LiteFS, which keeps its role until that is out", "reason", reason)
+		}
 		if n.raft.State() == raft.Leader && len(n.servers()) > 1 {
-			n.log.Warn("a write hangs in LiteFS: handing leadership on without it", "reason", reason)
+			n.log.Warn("handing leadership on without the write that hangs", "reason", reason)
 			if err := n.transfer(n.ctx, n.raft.LeadershipTransfer); err != nil {
 				n.log.Warn("leadership not handed on", "err", err)
 			}

@@ -39,6 +39,7 @@ func (n *testNode) closeInTime(t *testing.T) {
 // The disk of a leader fills up: it stops writing at once and says why; another
 // node takes over.
 func TestDiskFillsUpWhileLeading(t *testing.T) {
+	t.Parallel()
 	dirs := map[string]bool{}
 	c := newCluster(t, 3, func(cfg *Config) {
 		if !dirs[cfg.DataDir] {
@@ -79,6 +80,7 @@ func TestDiskFillsUpWhileLeading(t *testing.T) {
 // The disk goes away, and then raft has a term to save: it would panic. The
 // node says what is wrong instead, and ends in order.
 func TestDiskGoneWhenATermIsToBeSaved(t *testing.T) {
+	t.Parallel()
 	c := newCluster(t, 3, nil)
 	w := c.writer()
 	victim := c.others(w)[0]

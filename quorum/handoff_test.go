@@ -68,6 +68,7 @@ func (a *atFence) edit(cfg *Config) {
 }
 
 func TestHandoffMovesTheRole(t *testing.T) {
+	t.Parallel()
 	c := newCluster(t, 3, nil)
 	c.writer().lite.commit("db", 1)
 	old, others := c.settled()
@@ -97,6 +98,7 @@ func TestHandoffMovesTheRole(t *testing.T) {
 // What becomes of the target while writes are held up calls the handoff off:
 // the old primary goes on under the same Open, and nothing is lost.
 func TestHandoffIsCalledOff(t *testing.T) {
+	t.Parallel()
 	for _, c := range []struct {
 		name string
 		do   func(c *testCluster, to *testNode)
@@ -132,6 +134,7 @@ func TestHandoffIsCalledOff(t *testing.T) {
 }
 
 func TestHandoffRefusals(t *testing.T) {
+	t.Parallel()
 	c := newCluster(t, 3, nil)
 	old, others := c.settled()
 	fenced, stale := others[0], others[1]
@@ -158,6 +161,7 @@ func TestHandoffRefusals(t *testing.T) {
 }
 
 func TestSecondHandoffIsRefused(t *testing.T) {
+	t.Parallel()
 	hook := &atFence{}
 	c := newCluster(t, 3, hook.edit)
 	old, others := c.settled()
@@ -177,6 +181,7 @@ func TestSecondHandoffIsRefused(t *testing.T) {
 // The target gets leadership, but its LiteFS takes no role: back to us, under
 // another Open, with everything.
 func TestHandoffTargetTakesNoRole(t *testing.T) {
+	t.Parallel()
 	c := newCluster(t, 3, nil)
 	c.writer().lite.commit("db", 1)
 	old, others := c.settled()
@@ -194,6 +199,7 @@ func TestHandoffTargetTakesNoRole(t *testing.T) {
 
 // A primary that loses its majority in the middle gives up: others go on.
 func TestHandoffOfAPrimaryThatIsCutOff(t *testing.T) {
+	t.Parallel()
 	hook := &atFence{}
 	c := newCluster(t, 3, hook.edit)
 	old, others := c.settled()
@@ -208,6 +214,7 @@ func TestHandoffOfAPrimaryThatIsCutOff(t *testing.T) {
 // A fenced or stopping leader waits for an heir that has everything: LiteFS
 // replicates after it has acknowledged.
 func TestLeavingLeaderWaitsForAnHeir(t *testing.T) {
+	t.Parallel()
 	for name, leave := range map[string]func(*testNode){
 		"fenced":   func(n *testNode) { _ = n.SetFence(true, "maintenance") },
 		"blocked":  func(n *testNode) { _ = n.SetBlocked(true) },

@@ -37,6 +37,7 @@ func (c *testCluster) allMarked(w *testNode) {
 }
 
 func TestUnhealthyVotersDoNotCount(t *testing.T) {
+	t.Parallel()
 	const h = 900 * time.Millisecond // raft must not step down because the machine is late
 	c := newCluster(t, 3, func(cfg *Config) { cfg.HeartbeatTimeout, cfg.Lease = h, h/2 })
 	w := c.writer()
@@ -62,6 +63,7 @@ func TestUnhealthyVotersDoNotCount(t *testing.T) {
 // An unhealthy primary gives way, loses nothing of what it acknowledged, and does
 // not get the role back when it is well again.
 func TestUnhealthyPrimaryGivesWay(t *testing.T) {
+	t.Parallel()
 	c := newCluster(t, 3, nil)
 	old := c.writer()
 	c.allMarked(old)
@@ -97,6 +99,7 @@ func TestUnhealthyPrimaryGivesWay(t *testing.T) {
 
 // With nobody better the unhealthy primary goes on: its own vote counts.
 func TestUnhealthyPrimaryStaysWithoutAnHeir(t *testing.T) {
+	t.Parallel()
 	t.Run("alone", func(t *testing.T) {
 		c := newCluster(t, 1, nil)
 		w := c.writer()
@@ -178,6 +181,7 @@ func (c *testCluster) staysPrimary(w *testNode, until func() bool) {
 }
 
 func TestAllUnhealthyHasNoLeaseUntilTwoAreWell(t *testing.T) {
+	t.Parallel()
 	c := newCluster(t, 3, nil)
 	w := c.writer()
 	c.allMarked(w)
@@ -200,10 +204,11 @@ func TestAllUnhealthyHasNoLeaseUntilTwoAreWell(t *testing.T) {
 
 // A probe that flaps on every node moves nothing, however long.
 func TestFlappingProbeMovesNothing(t *testing.T) {
+	t.Parallel()
 	var asked, ill atomic.Int64
 	c := newCluster(t, 3, func(cfg *Config) {
 		var mine atomic.Int64
-		cfg.ProbeEvery = 40 * time.Millisecond // also what a probe may take, on a busy machine
+		cfg.ProbeEvery = 150 * time.Millisecond // also what a probe may take, on a busy machine
 		cfg.Probes = []Probe{{"flapping", func(context.Context) error {
 			asked.Add(1)
 			if mine.Add(1)%policy.FailuresToUnhealthy == 0 {
@@ -223,7 +228,7 @@ func TestFlappingProbeMovesNothing(t *testing.T) {
 				require.Empty(t, ill.Load(), "%s is %s", n.name, h)
 			}
 		}
-		return asked.Load() > began+300
+		return asked.Load() > began+100
 	})
 	require.True(t, w.gate.admits())
 	require.Equal(t, index, w.fsm.state().Index)
@@ -231,6 +236,7 @@ func TestFlappingProbeMovesNothing(t *testing.T) {
 
 // A replica that lags is degraded and says so to the others; its vote counts.
 func TestLagDegradesAndVotes(t *testing.T) {
+	t.Parallel()
 	c := newCluster(t, 3, func(cfg *Config) { cfg.MaxLag, cfg.ProbeEvery = 300*time.Millisecond, 20*time.Millisecond })
 	w := c.writer()
 	c.allMarked(w)

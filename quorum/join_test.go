@@ -226,6 +226,7 @@ func TestFirstStartMakesOneCluster(t *testing.T) {
 
 // Any number of voters, any order of arrival, restarts in between: one cluster.
 func TestFirstStartInAnyOrder(t *testing.T) {
+	t.Parallel()
 	for _, n := range []int{1, 3, 5, 7} {
 		t.Run(fmt.Sprint(n), func(t *testing.T) {
 			seed := uint64(time.Now().UnixNano())
@@ -269,6 +270,7 @@ func TestFirstStartInAnyOrder(t *testing.T) {
 }
 
 func TestDifferentListsFoundNothing(t *testing.T) {
+	t.Parallel()
 	c := newCluster(t, 3, func(cfg *Config) {
 		if cfg.Name == "n1" {
 			cfg.Peers = maps.Clone(cfg.Peers)
@@ -292,6 +294,7 @@ func TestDifferentListsFoundNothing(t *testing.T) {
 // A start that was cut off between the two writes of a founding leaves a node
 // that says so, and founds nothing.
 func TestCutOffFounding(t *testing.T) {
+	t.Parallel()
 	c := newCluster(t, 1, nil)
 	c.stop("n1")
 	c.lites["n1"] = newFakeLiteFS()

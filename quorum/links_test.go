@@ -9,6 +9,7 @@ import (
 
 // Every node knows whom it hears, and whom those that it hears hear.
 func TestLinksAreKnownToAll(t *testing.T) {
+	t.Parallel()
 	c := newCluster(t, 3, nil)
 	w := c.writer()
 	w.lite.commit("db", 7)

@@ -10,6 +10,7 @@ import (
 // before that is confirmed. Where its LiteFS has it on disk it is the cluster's:
 // another one would lock that node out for good.
 func TestClusterIDPutBeforeHolds(t *testing.T) {
+	t.Parallel()
 	for name, c := range map[string]struct {
 		onDisk string
 		holds  bool

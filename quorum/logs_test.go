@@ -18,6 +18,7 @@ var raftLine = regexp.MustCompile(`msg="?((?:failed|Election timeout|heartbeat t
 // A follower is cut off for 5 s, some hundred heartbeats and a dozen elections:
 // each node logs its changes, and nothing again and again.
 func TestNothingIsRepeated(t *testing.T) {
+	t.Parallel()
 	logs := map[string]*logLines{}
 	c := newCluster(t, 3, func(cfg *Config) {
 		logs[cfg.Name] = &logLines{}

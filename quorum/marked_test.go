@@ -11,6 +11,7 @@ import (
 // A majority holds what its voters hold: who is none any more is not asked when
 // the next primary is chosen.
 func TestOnlyVotersHoldPositions(t *testing.T) {
+	t.Parallel()
 	c := newCluster(t, 3, nil)
 	lead := c.writer()
 	ref := lead.fsm.state().ref()
@@ -27,6 +28,7 @@ func TestOnlyVotersHoldPositions(t *testing.T) {
 // While a stream feeds LiteFS its positions are no report: a frame may follow.
 // That holds for the second stream under one leadership too.
 func TestReportWaitsForTheEndOfTheStream(t *testing.T) {
+	t.Parallel()
 	c := newCluster(t, 3, nil)
 	lead := c.writer()
 	var follower *testNode

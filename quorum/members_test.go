@@ -93,6 +93,7 @@ func singleSteps(t *testing.T, n *testNode) {
 // A cluster grows from one voter to three; writes under the first one's Open go
 // on through it, because nobody votes before it has the log.
 func TestGrowFromOne(t *testing.T) {
+	t.Parallel()
 	c := newCluster(t, 1, nil)
 	w := c.writer()
 	w.lite.commit("db", 1)
@@ -126,6 +127,7 @@ func TestGrowFromOne(t *testing.T) {
 // The first by name comes back empty: it founds nothing, has no vote, says what
 // to do, and so do the others; a follower takes the command.
 func TestWipedNodeIsTakenIn(t *testing.T) {
+	t.Parallel()
 	c := newCluster(t, 3, nil)
 	w := c.writer()
 	w.lite.commit("db", 1)
@@ -173,6 +175,7 @@ func TestWipedNodeIsTakenIn(t *testing.T) {
 // The leader is asked to remove itself: it hands on first. The removed node says
 // so, also after a restart, and disturbs nobody.
 func TestRemovedLeader(t *testing.T) {
+	t.Parallel()
 	c := newCluster(t, 3, nil)
 	old := c.writer()
 	old.lite.commit("db", 1)
@@ -214,6 +217,7 @@ func TestRemovedLeader(t *testing.T) {
 }
 
 func TestUnsafeChangesAreRefused(t *testing.T) {
+	t.Parallel()
 	c := newCluster(t, 3, nil)
 	w := c.writer()
 	w.lite.commit("db", 1)
@@ -272,6 +276,7 @@ func TestUnsafeChangesAreRefused(t *testing.T) {
 
 // Without a majority nothing can be changed, and that is said.
 func TestChangeWithoutLeaderIsRefused(t *testing.T) {
+	t.Parallel()
 	c := newCluster(t, 3, nil)
 	w := c.writer()
 	for _, n := range c.others(w) {
@@ -288,6 +293,7 @@ func TestChangeWithoutLeaderIsRefused(t *testing.T) {
 
 // A node that cannot be reached by raft gets no vote, and is out again.
 func TestNodeThatDoesNotCatchUpGetsNoVote(t *testing.T) {
+	t.Parallel()
 	c := newCluster(t, 1, nil)
 	w := c.writer()
 	n := c.join("n2")
@@ -305,6 +311,7 @@ func TestNodeThatDoesNotCatchUpGetsNoVote(t *testing.T) {
 // What a peer said before it refused this node still counts: a member that was
 // removed gets no other answer.
 func TestRemovalIsRemembered(t *testing.T) {
+	t.Parallel()
 	c := newCluster(t, 3, nil)
 	w := c.writer()
 	other := c.others(w)[0]

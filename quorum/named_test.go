@@ -11,10 +11,12 @@ import (
 // hear of their leader by raft, which knows it by number; its certificate is
 // looked for by the name that the configuration has.
 func TestPeersByHostname(t *testing.T) {
+	t.Parallel()
 	ca := newTestCA(t, "ours")
 	c := newCluster(t, 3, func(cfg *Config) {
 		cfg.Secure = ca.secure(cfg.Name)
 		cfg.Advertise = byName(cfg.Listen)
+		cfg.Listen = strings.Replace(cfg.Advertise, "localhost", "127.0.0.1", 1)
 		named := map[string]string{}
 		for name, addr := range cfg.Peers {
 			named[name] = byName(addr)
@@ -36,4 +38,4 @@ func TestPeersByHostname(t *testing.T) {
 	require.NoError(t, err)
 }
 
-func byName(addr string) string { return strings.Replace(addr, "127.0.0.1", "localhost", 1) }
+func byName(addr string) string { return "localhost" + addr[strings.LastIndexByte(addr, ':'):] }

@@ -12,6 +12,7 @@ import (
 )
 
 func TestSingleVoterWrites(t *testing.T) {
+	t.Parallel()
 	c := newCluster(t, 1, nil)
 	w := c.writer()
 	require.Equal(t, "n1", w.name)
@@ -20,6 +21,7 @@ func TestSingleVoterWrites(t *testing.T) {
 }
 
 func TestPartitionMovesTheWriter(t *testing.T) {
+	t.Parallel()
 	c := newCluster(t, 3, nil)
 	old := c.writer()
 	old.lite.commit("db", 7)
@@ -51,6 +53,7 @@ func TestPartitionMovesTheWriter(t *testing.T) {
 // elects without regard to LiteFS's position, and what the new primary
 // acknowledged must survive that (FACTS: the worst trap).
 func TestLeadershipThrownBackLosesNothing(t *testing.T) {
+	t.Parallel()
 	c := newCluster(t, 3, nil)
 	old := c.writer()
 	old.lite.commit("db", 1)
@@ -86,6 +89,7 @@ func TestLeadershipThrownBackLosesNothing(t *testing.T) {
 }
 
 func TestManualFenceHandsOnAndSticks(t *testing.T) {
+	t.Parallel()
 	c := newCluster(t, 3, nil)
 	old := c.writer()
 	require.NoError(t, old.SetFence(true, "maintenance"))
@@ -103,6 +107,7 @@ func TestManualFenceHandsOnAndSticks(t *testing.T) {
 // With nobody in step to take over, a fenced leader keeps the role with its gate
 // shut: its stream is the only way in which anybody can come into step.
 func TestFenceWithoutHeirKeepsTheStream(t *testing.T) {
+	t.Parallel()
 	c := newCluster(t, 1, nil)
 	w := c.writer()
 	require.NoError(t, w.SetFence(true, "maintenance"))
@@ -117,6 +122,7 @@ func TestFenceWithoutHeirKeepsTheStream(t *testing.T) {
 }
 
 func TestShutdownHandsOnWithoutWaiting(t *testing.T) {
+	t.Parallel()
 	c := newCluster(t, 3, nil)
 	old := c.writer()
 	name := old.name
@@ -127,6 +133,7 @@ func TestShutdownHandsOnWithoutWaiting(t *testing.T) {
 }
 
 func TestOpensOnlyWithKeyAndPerGrant(t *testing.T) {
+	t.Parallel()
 	c := newCluster(t, 1, nil)
 	w := c.writer()
 	w.lite.stopped.Store(true)
@@ -143,6 +150,7 @@ func TestOpensOnlyWithKeyAndPerGrant(t *testing.T) {
 // too, it ends, and its LiteFS connects and is asked anew. Otherwise a follower
 // that heard of the Open late would never be in step with it.
 func TestStreamsEndWithTheirOpen(t *testing.T) {
+	t.Parallel()
 	c := newCluster(t, 3, nil)
 	w := c.writer()
 	var f *testNode
@@ -171,6 +179,7 @@ func TestStreamsEndWithTheirOpen(t *testing.T) {
 }
 
 func TestOtherTimingsAreRefused(t *testing.T) {
+	t.Parallel()
 	c := newCluster(t, 1, nil)
 	c.writer()
 	gate := &testGate{}

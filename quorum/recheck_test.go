@@ -40,6 +40,7 @@ func TestSameData(t *testing.T) {
 // chosen and before it acts on the key. No Open is made on that data: the other
 // node, which has all rows, becomes primary.
 func TestDataSwappedBeforeTheOpen(t *testing.T) {
+	t.Parallel()
 	for name, swap := range map[string]func(l, old *fakeLiteFS){
 		"wiped": func(l, _ *fakeLiteFS) {
 			l.copyFrom(newFakeLiteFS())
@@ -84,6 +85,7 @@ func TestDataSwappedBeforeTheOpen(t *testing.T) {
 // What was accepted is what was shown: a transaction more, after the choice and
 // before the Open, and there is another choice, which comes to nobody.
 func TestDataMovedOnBeforeTheOpen(t *testing.T) {
+	t.Parallel()
 	c := newCluster(t, 3, nil)
 	w := c.writer()
 	w.lite.commit("db", 1)

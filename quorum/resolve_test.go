@@ -119,6 +119,7 @@ func TestStaleLeaderGivesWay(t *testing.T) {
 // An answer that is late costs the role, but nobody else can have led: the
 // strategy is for split brains.
 func TestLateAnswerAppliesNoStrategy(t *testing.T) {
+	t.Parallel()
 	c, old, w := witnessedCluster(t, func(cfg *Config) {
 		cfg.HeartbeatTimeout, cfg.Lease, cfg.RecoverManual = 3*time.Second, 1200*time.Millisecond, true
 	})
@@ -142,6 +143,7 @@ func TestLateAnswerAppliesNoStrategy(t *testing.T) {
 // A strategy that fails: the node gives way all the same, follows, and becomes
 // primary again only once the strategy has succeeded.
 func TestFailedStrategyKeepsTheNodeOut(t *testing.T) {
+	t.Parallel()
 	c, old, w := witnessedCluster(t, nil)
 	w.broken.Store(true)
 	c.cut.set(old.name, true)
@@ -187,6 +189,7 @@ func TestFailedStrategyKeepsTheNodeOut(t *testing.T) {
 
 // An operator's unfence takes the place of a step that will not succeed.
 func TestUnfenceForgives(t *testing.T) {
+	t.Parallel()
 	c, old, w := witnessedCluster(t, nil)
 	w.broken.Store(true)
 	c.cut.set(old.name, true)
@@ -199,6 +202,7 @@ func TestUnfenceForgives(t *testing.T) {
 
 // While steps are being taken the gate stays shut, whoever answers again.
 func TestGateStaysShutWhileResolving(t *testing.T) {
+	t.Parallel()
 	c, old, w := witnessedCluster(t, nil)
 	release := make(chan struct{})
 	w.hold.Store(&release)
@@ -224,6 +228,7 @@ func TestGateStaysShutWhileResolving(t *testing.T) {
 // A write that hangs below: fence and step-down fail, what comes after is done,
 // and when the write comes back all is made good.
 func TestHangingWriteIsAFailedFence(t *testing.T) {
+	t.Parallel()
 	var hung atomic.Pointer[string]
 	c, old, w := witnessedCluster(t, func(cfg *Config) {
 		fence := cfg.Fence
@@ -252,6 +257,7 @@ func TestHangingWriteIsAFailedFence(t *testing.T) {
 }
 
 func TestRecoverManualOutlivesARestart(t *testing.T) {
+	t.Parallel()
 	c, old, _ := witnessedCluster(t, func(cfg *Config) { cfg.RecoverManual = true })
 	c.cut.set(old.name, true)
 	eventually(t, "resolved", func() bool { return old.stateNow() == StateResolved })

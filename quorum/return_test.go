@@ -12,6 +12,7 @@ import (
 // An old copy, marker and all, is put back on a node. What a majority has held
 // since is recorded in raft: the copy does not pass for current.
 func TestOldBackupIsNoPrimary(t *testing.T) {
+	t.Parallel()
 	c := newCluster(t, 3, nil)
 	w := c.writer()
 	w.lite.commit("db", 1)
@@ -61,6 +62,7 @@ func (c *testCluster) hops(since uint64) int {
 // A node whose LiteFS does not take the key is passed over. Where none does,
 // leadership does not go round and round, and the tries do not end.
 func TestHandOnDoesNotLoop(t *testing.T) {
+	t.Parallel()
 	c := newCluster(t, 3, quickOffers)
 	w := c.writer()
 	c.inStep(w)
@@ -117,6 +119,7 @@ func (c *testCluster) powerLoss() (dirs map[string]string) {
 // and one without them return in every order. The third comes when the two
 // before have a primary, or as soon as they have a leader.
 func TestPowerLossInEveryOrder(t *testing.T) {
+	t.Parallel()
 	c := newCluster(t, 3, nil)
 	rounds := 0
 	round := func(order [3]int, late bool) {

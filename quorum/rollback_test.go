@@ -90,6 +90,7 @@ func keptCluster(t *testing.T) (c *testCluster, old, next *testNode, k *fakeKeep
 }
 
 func TestRolledBackIsKeptFirst(t *testing.T) {
+	t.Parallel()
 	c, old, next, k := keptCluster(t)
 	old.lite.commit("own", 1) // the primary lacks this one; LiteFS drops it not
 	c.cut.set(old.name, false)
@@ -110,6 +111,7 @@ func TestRolledBackIsKeptFirst(t *testing.T) {
 
 // While it cannot be set aside, nothing is sent to LiteFS that would replace it.
 func TestNothingFollowsBeforeItIsKept(t *testing.T) {
+	t.Parallel()
 	c, old, next, k := keptCluster(t)
 	k.fails(errors.New("no room"))
 	c.cut.set(old.name, false)
@@ -126,6 +128,7 @@ func TestNothingFollowsBeforeItIsKept(t *testing.T) {
 // A primary that says nothing is waited for; after that, everything above what
 // a majority is known to hold is set aside. The same twice is one entry.
 func TestKeptWithoutAnAnswer(t *testing.T) {
+	t.Parallel()
 	_, old, _, k := keptCluster(t)
 	st := state{Held: policy.Positions{"db": {TXID: 2, Checksum: 900}, "other": {TXID: 1, Checksum: 5}}}
 	f := following{ref: policy.OpenRef{Index: 99, ID: "0011223344"}}

@@ -196,6 +196,7 @@ var damages = []struct {
 // Whatever is wrong with the state on disk: one clear line, no panic, and
 // nothing on disk is changed.
 func TestDamagedStateIsRefusedAndKept(t *testing.T) {
+	t.Parallel()
 	sound := realState(t)
 	for _, tc := range damages {
 		t.Run(tc.name, func(t *testing.T) {
@@ -232,6 +233,7 @@ func refusedAndKept(t *testing.T, dir, name string, want ...string) {
 // Single changed bytes, anywhere: refused, or of no consequence for raft. bbolt
 // alone panics on many of these.
 func TestChangedBytesNeverPanic(t *testing.T) {
+	t.Parallel()
 	sound := realState(t)
 	db, err := os.ReadFile(filepath.Join(sound, "raft.db"))
 	require.NoError(t, err)

@@ -56,6 +56,7 @@ func TestSnapshotsWithoutStoreAreRefused(t *testing.T) {
 // An empty node neither votes nor acknowledges until a peer has shown it a
 // configuration with its ID.
 func TestEmptyNodeHasNoVote(t *testing.T) {
+	t.Parallel()
 	c := newCluster(t, 3, nil)
 	w := c.writer()
 	victim := "n1"

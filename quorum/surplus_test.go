@@ -49,6 +49,7 @@ func stranded(t *testing.T, edit func(*Config)) (c *testCluster, w, f *testNode)
 
 // The primary's databases are told under the very Open that is asked for.
 func TestDatabasesAreToldUnderTheOpen(t *testing.T) {
+	t.Parallel()
 	c := newCluster(t, 3, nil)
 	w := c.writer()
 	w.lite.commit("db", 1)
@@ -83,6 +84,7 @@ func TestDatabasesAreToldUnderTheOpen(t *testing.T) {
 // What lies about in the primary's directory, and LiteFS does not have, puts
 // nobody in step.
 func TestHistoryOfNoDatabase(t *testing.T) {
+	t.Parallel()
 	c := newCluster(t, 3, nil)
 	w := c.writer()
 	w.lite.commit("db", 1)
@@ -104,6 +106,7 @@ func TestHistoryOfNoDatabase(t *testing.T) {
 
 // Where LiteFS is not ours to stop, status says what to do.
 func TestSurplusIsReported(t *testing.T) {
+	t.Parallel()
 	c, w, f := stranded(t, nil)
 	eventually(t, "status says so", func() bool {
 		return f.Status(t.Context()).OutOfStep == "extra: on this node and not on its primary "+w.name+", and LiteFS does not drop that; stop LiteFS here, move dbs/NAME out of litefs.data-dir, start LiteFS"
@@ -145,6 +148,7 @@ func (h *asideHook) called() int {
 // A follower under supervision is asked to set the database aside, takes no role
 // meanwhile, and comes into step; a marking under way from before does not land.
 func TestSurplusIsSetAside(t *testing.T) {
+	t.Parallel()
 	var h asideHook
 	var lite *fakeLiteFS
 	h.do = func(e Lost, sure func(context.Context) error) error {
@@ -185,6 +189,7 @@ func TestSurplusIsSetAside(t *testing.T) {
 // With LiteFS stopped it is asked again, and not once more for a while where
 // that says no.
 func TestSurplusIsAskedAgain(t *testing.T) {
+	t.Parallel()
 	var h asideHook
 	var lite, primary *fakeLiteFS
 	answers := make(chan error, 8)
@@ -240,6 +245,7 @@ func TestSurplusIsAskedAgain(t *testing.T) {
 
 // A node with a role, or one that follows somebody else by now, does not begin.
 func TestAsideOnAFollowerOnly(t *testing.T) {
+	t.Parallel()
 	c := newCluster(t, 3, nil)
 	w := c.writer()
 	w.lite.commit("db", 1)

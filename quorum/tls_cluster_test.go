@@ -29,6 +29,7 @@ func peerOf(n *testNode, name string) PeerStatus {
 }
 
 func TestClusterOverTLS(t *testing.T) {
+	t.Parallel()
 	c, ca, secure := newTLSCluster(t)
 	w := c.writer()
 	w.lite.commit("db", 7)
@@ -101,6 +102,7 @@ func askAs(t *testing.T, cluster string, as Secure, to names, ask func(*raft.Net
 // A certificate is good for one name. A node that has one cannot vote, lead or
 // ask in another's name.
 func TestNobodySpeaksInAnothersName(t *testing.T) {
+	t.Parallel()
 	c, ca, _ := newTLSCluster(t)
 	w := c.writer()
 	rest := c.others(w)

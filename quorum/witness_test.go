@@ -5,6 +5,7 @@ import (
 	"net"
 	"slices"
 	"sync"
+	"sync/atomic"
 	"testing"
 
 	"github.com/hashicorp/raft"
@@ -15,11 +16,16 @@ import (
 
 func freeAddr(t *testing.T) string { return freeAddrs(t, 1)[0] }
 
-// freeAddrs takes all before it frees one: none is named twice.
+var hosts atomic.Uint32
+
+// freeAddrs returns addresses of a loopback host that nobody else has: others run
+// beside this test, and a node that is down must find its port free.
 func freeAddrs(t *testing.T, n int) (addrs []string) {
 	t.Helper()
+	h := hosts.Add(1)
+	host := net.IPv4(127, 1, byte(h>>8), byte(h))
 	for range n {
-		l, err := net.Listen("tcp", "127.0.0.1:0")
+		l, err := net.ListenTCP("tcp", &net.TCPAddr{IP: host})
 		require.NoError(t, err)
 		defer l.Close()
 		addrs = append(addrs, l.Addr().String())
@@ -40,6 +46,7 @@ func withWitness(t *testing.T, n int, name string) *testCluster {
 // Leadership is given to the witness again and again: it hands it on, and no
 // Open is ever its own.
 func TestWitnessNeverStaysLeader(t *testing.T) {
+	t.Parallel()
 	c := withWitness(t, 3, "n3")
 	w := c.writer()
 	w.lite.commit("db", 1)
@@ -88,6 +95,7 @@ func TestWitnessNeverStaysLeader(t *testing.T) {
 // The very first primary needs a report of every voter with a LiteFS. A witness
 // that has fallen silent is known not to be one.
 func TestSilentWitnessIsNotWaitedFor(t *testing.T) {
+	t.Parallel()
 	c := withWitness(t, 3, "n1")
 	for _, name := range []string{"n2", "n3"} {
 		c.lites[name].stopped.Store(true)
@@ -165,6 +173,7 @@ func (c *groupConn) Read(b []byte) (int, error) {
 // Five voters fall apart into three and two: the three write, the two, among
 // them the old primary, do not.
 func TestFiveVotersApart(t *testing.T) {
+	t.Parallel()
 	g := &groups{of: map[string]int{}}
 	c := newCluster(t, 5, func(cfg *Config) {
 		cfg.Secure = groupSecure{g, cfg.Name}

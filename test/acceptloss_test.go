@@ -26,6 +26,7 @@ func exitCode(err error) int {
 // TestAcceptLoss: the last primary is gone and the others were wiped. Nobody
 // becomes primary until an operator accepts the loss on one of them.
 func TestAcceptLoss(t *testing.T) {
+	t.Parallel()
 	c := start(t, cluster.Options{})
 	old := writable(t, c.Nodes...)
 	createDB(t, c, old, "wal")
@@ -150,6 +151,7 @@ func startAfresh(t *testing.T, c *cluster.Cluster) {
 // which no node's continues the others', nobody does, until an operator says
 // whose it shall be.
 func TestFirstStartOverOldData(t *testing.T) {
+	t.Parallel()
 	c := start(t, cluster.Options{})
 	n1, n2, n3 := c.Nodes[0], c.Nodes[1], c.Nodes[2]
 	step := func(row string, save func()) {

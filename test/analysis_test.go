@@ -102,6 +102,7 @@ func (a *analyst) sees(t *testing.T, what string, skip int, is func(said) bool) 
 // TestAnalysisProgram: a program that knows nothing but the split-brain
 // analysis's names sees a split brain, and its end.
 func TestAnalysisProgram(t *testing.T) {
+	t.Parallel()
 	c := start(t, cluster.Options{})
 	programs := map[*cluster.Node]*analyst{}
 	for _, n := range c.Nodes {
@@ -173,6 +174,7 @@ func TestAnalysisProgram(t *testing.T) {
 // the role to another node, and needs nobody to lift it: once the node has
 // followed, the role can come back.
 func TestAnalysisFencesByRename(t *testing.T) {
+	t.Parallel()
 	program, err := filepath.Abs(analysisProgram)
 	require.NoError(t, err)
 	c := prepare(t, cluster.Options{})
@@ -229,6 +231,7 @@ func TestAnalysisFencesByRename(t *testing.T) {
 // a replica, on a node fenced by hand and on one that is cut off, it works, also
 // while the primary writes.
 func TestFrameworkHabits(t *testing.T) {
+	t.Parallel()
 	program, err := filepath.Abs(analysisProgram)
 	require.NoError(t, err)
 	c := start(t, cluster.Options{})

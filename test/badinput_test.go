@@ -186,6 +186,7 @@ func lastLine(s string) string {
 // TestPeerWithOtherTimings: two nodes that disagree on the lease never work
 // together; each side says why.
 func TestPeerWithOtherTimings(t *testing.T) {
+	t.Parallel()
 	c := prepare(t, cluster.Options{Nodes: 2})
 	a, b := c.Nodes[0], c.Nodes[1]
 	text := strings.Replace(b.Config(), "insecure: true", "insecure: true\n  lease: 400ms", 1)

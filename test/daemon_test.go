@@ -15,6 +15,7 @@ import (
 // TestKilledDaemon: litefence dies on the primary, others take over, and the
 // restarted one takes over its own dead mount.
 func TestKilledDaemon(t *testing.T) {
+	t.Parallel()
 	c := start(t, cluster.Options{})
 	old := writable(t, c.Nodes...)
 	createDB(t, c, old, "wal")
@@ -36,6 +37,7 @@ func TestKilledDaemon(t *testing.T) {
 
 // TestFrozenDaemon: a stopped daemon admits nothing when it goes on.
 func TestFrozenDaemon(t *testing.T) {
+	t.Parallel()
 	c := start(t, cluster.Options{})
 	old := writable(t, c.Nodes...)
 	createDB(t, c, old, "delete")
@@ -60,6 +62,7 @@ func TestFrozenDaemon(t *testing.T) {
 // TestKilledLiteFS: the fenced mount answers with errors, never a hang, and
 // works again once LiteFS is back.
 func TestKilledLiteFS(t *testing.T) {
+	t.Parallel()
 	c := start(t, cluster.Options{})
 	old := writable(t, c.Nodes...)
 	createDB(t, c, old, "wal")
@@ -84,6 +87,7 @@ func TestKilledLiteFS(t *testing.T) {
 // TestManualFence: latched, kept across a restart, and a fenced leader hands
 // leadership on first.
 func TestManualFence(t *testing.T) {
+	t.Parallel()
 	c := start(t, cluster.Options{})
 	old := writable(t, c.Nodes...)
 	createDB(t, c, old, "wal")
@@ -116,6 +120,7 @@ func TestManualFence(t *testing.T) {
 
 // TestSingleVoter: one machine, as a developer tries it; its own majority.
 func TestSingleVoter(t *testing.T) {
+	t.Parallel()
 	c := start(t, cluster.Options{Nodes: 1})
 	n := writable(t, c.Nodes...)
 	createDB(t, c, n, "wal")

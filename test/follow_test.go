@@ -74,6 +74,7 @@ func staleLeader(n *cluster.Node) error {
 // TestFollowStatic: LiteFS's lease is static, n1 is its primary. Whoever raft
 // elects, leadership and writes are n1's and nobody else's.
 func TestFollowStatic(t *testing.T) {
+	t.Parallel()
 	c := start(t, cluster.Options{OwnLease: staticLease})
 	n1 := c.Nodes[0]
 	require.Same(t, n1, writable(t, c.Nodes...))
@@ -166,6 +167,7 @@ func statusOf(t *testing.T, n *cluster.Node) cluster.Status {
 // TestFollowConsul: LiteFS elects through a Consul, which a stand-in plays.
 // Where the key goes, leadership and writes go.
 func TestFollowConsul(t *testing.T) {
+	t.Parallel()
 	c := prepare(t, cluster.Options{OwnLease: consulLease})
 	ln, err := c.Listen(consulPort)
 	require.NoError(t, err)

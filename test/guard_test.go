@@ -53,6 +53,7 @@ func (c *creator) stop() string {
 // An application that opens its database meanwhile, where the fenced mount will
 // be, must not find a directory in which it can make one.
 func TestNothingIsWrittenBeneathTheMount(t *testing.T) {
+	t.Parallel()
 	for _, fence := range []string{"enforce: true", "enforce: false"} {
 		t.Run(fence, func(t *testing.T) {
 			c := start(t, cluster.Options{Nodes: 1, Fence: fence})
@@ -95,6 +96,7 @@ func TestNothingIsWrittenBeneathTheMount(t *testing.T) {
 // TestGuardOutlivesAFailure: whoever restarts litefence after a failure does not
 // leave the directory open in between; what was unmounted by hand is gone.
 func TestGuardOutlivesAFailure(t *testing.T) {
+	t.Parallel()
 	c := prepare(t, cluster.Options{Nodes: 1, RunFlags: []string{"-lower-timeout", "100ms"}})
 	n := c.Nodes[0]
 	for range 2 {

@@ -96,6 +96,7 @@ func pauseBetween(old, next *cluster.App, asked int64) time.Duration {
 // TestHandoffCalledOff: what goes wrong on the target while writes are held up
 // costs a pause and nothing else.
 func TestHandoffCalledOff(t *testing.T) {
+	t.Parallel()
 	c := prepare(t, cluster.Options{})
 	barred := c.Nodes[2]
 	config := filepath.Join(barred.Dir, "litefs.yml")
@@ -152,6 +153,7 @@ func TestHandoffCalledOff(t *testing.T) {
 // does SIGTERM of the primary. Neither loses what was acknowledged, though LiteFS
 // replicates only after it has acknowledged.
 func TestPromoteAndStop(t *testing.T) {
+	t.Parallel()
 	c := start(t, cluster.Options{})
 	old := writable(t, c.Nodes...)
 	createDB(t, c, old, "wal")
@@ -213,6 +215,7 @@ func finish(t *testing.T, w *cluster.App, want map[string]bool) {
 // that hang in it: leadership moves on, and nothing that then comes to an end is
 // acknowledged beside the new primary's rows.
 func TestStoppedLiteFS(t *testing.T) {
+	t.Parallel()
 	c := start(t, cluster.Options{})
 	old := writable(t, c.Nodes...)
 	createDB(t, c, old, "wal")

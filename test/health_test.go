@@ -19,6 +19,7 @@ import (
 // yes again. A LiteFS that hangs makes its
 // node unhealthy until it goes on.
 func TestUnhealthyPrimary(t *testing.T) {
+	t.Parallel()
 	ill := filepath.Join(t.TempDir(), "ill-")
 	c := prepare(t, cluster.Options{})
 	for _, n := range c.Nodes {

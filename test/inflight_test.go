@@ -29,6 +29,7 @@ func stopAtSync(t *testing.T, n *cluster.Node, id string) *exec.Cmd {
 // the unlock of WRITE, whose result SQLite ignores. Taken by surprise there it
 // would exit with 99, the row gone and the application told COMMIT OK.
 func TestLeaseEndsBetweenCommitFrameAndUnlock(t *testing.T) {
+	t.Parallel()
 	if _, err := exec.LookPath("strace"); err != nil {
 		t.Skip("strace is not installed")
 	}

@@ -122,6 +122,7 @@ func prepare(t *testing.T, opts cluster.Options) *cluster.Cluster {
 		if t.Failed() || len(races) > 0 {
 			var b bytes.Buffer
 			c.DumpLogs(&b, 80)
+			c.DumpStuck(&b)
 			t.Log("\n" + b.String())
 		}
 		if err := c.Close(); err != nil {

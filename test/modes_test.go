@@ -16,6 +16,7 @@ import (
 // new one and the sqlite3 shell read on it, in every journal mode, and none of
 // them writes.
 func TestFencedNodeReads(t *testing.T) {
+	t.Parallel()
 	for _, mode := range []string{"delete", "truncate", "persist", "wal"} {
 		t.Run(mode, func(t *testing.T) {
 			c := start(t, cluster.Options{})
@@ -85,6 +86,7 @@ func requireShell(t *testing.T, n *cluster.Node, rows int) {
 // TestConnectionOutlivesTheFence: connections opened before and during a fence
 // write again after it.
 func TestConnectionOutlivesTheFence(t *testing.T) {
+	t.Parallel()
 	for _, mode := range []string{"delete", "wal"} {
 		t.Run(mode, func(t *testing.T) {
 			c := start(t, cluster.Options{})

@@ -16,6 +16,7 @@ import (
 // primary that is cut off writes on, as it would without; what would have been
 // refused is counted, and the strategy is not applied.
 func TestObserveFollow(t *testing.T) {
+	t.Parallel()
 	c := start(t, cluster.Options{
 		OwnLease: staticLease, Fence: "enforce: false",
 		Extra: "policy: {strategy: shutdown-safe, recover: manual}",
@@ -54,6 +55,7 @@ func TestObserveFollow(t *testing.T) {
 // TestObserveServe: as LiteFS's lease server litefence takes the key away where
 // Consul would. What LiteFS then refuses is LiteFS's.
 func TestObserveServe(t *testing.T) {
+	t.Parallel()
 	c := start(t, cluster.Options{Fence: "enforce: false"})
 	old, next := cutOff(t, c)
 	stateIs(t, old, "resolved")

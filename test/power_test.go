@@ -22,6 +22,7 @@ import (
 // the heartbeat timeout is long for that to be well within the five for which
 // they wait.
 func TestPowerLoss(t *testing.T) {
+	t.Parallel()
 	c := start(t, cluster.Options{Heartbeat: 2 * time.Second, Lease: time.Second})
 	old := writable(t, c.Nodes...)
 	createDB(t, c, old, "wal")
@@ -74,6 +75,7 @@ func leads(nodes ...*cluster.Node) error {
 // node comes back as a replica, and never as an empty primary; not either where
 // no other LiteFS is there.
 func TestWipedNodeIsNoPrimary(t *testing.T) {
+	t.Parallel()
 	c := start(t, cluster.Options{})
 	old := writable(t, c.Nodes...)
 	createDB(t, c, old, "wal")
@@ -104,6 +106,7 @@ func TestWipedNodeIsNoPrimary(t *testing.T) {
 // put back on a node. With nobody beside it who has the newer rows there is no
 // primary; with somebody, that one is.
 func TestOldBackupIsNoPrimary(t *testing.T) {
+	t.Parallel()
 	c := start(t, cluster.Options{})
 	old := writable(t, c.Nodes...)
 	createDB(t, c, old, "wal")
@@ -209,6 +212,7 @@ func wipeButClusterID(t *testing.T, n *cluster.Node) {
 // after a power loss. Raft elects the one that lacks them; the one that has them
 // becomes primary.
 func TestBetterNodeLeads(t *testing.T) {
+	t.Parallel()
 	c := start(t, cluster.Options{})
 	old := writable(t, c.Nodes...)
 	createDB(t, c, old, "delete")

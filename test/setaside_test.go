@@ -62,6 +62,7 @@ func requireAlone(t *testing.T, n *cluster.Node, dir string) {
 // TestSetAside: a primary that is cut off has databases that the next one lacks.
 // Where litefence starts LiteFS they are set aside, and the node follows.
 func TestSetAside(t *testing.T) {
+	t.Parallel()
 	c := start(t, cluster.Options{Supervised: 1})
 	old := c.Nodes[0]
 	next := strand(t, c, old)
@@ -115,6 +116,7 @@ func TestSetAside(t *testing.T) {
 // TestSurplusIsReported: where LiteFS is started by somebody else, status says
 // what to do, and that helps.
 func TestSurplusIsReported(t *testing.T) {
+	t.Parallel()
 	c := start(t, cluster.Options{})
 	old := c.Nodes[0]
 	next := strand(t, c, old)
@@ -149,6 +151,7 @@ func TestSurplusIsReported(t *testing.T) {
 // TestSetAsideIsFinished: the power went when the plan was on disk, and nothing
 // had been moved. The next start does it before LiteFS is there.
 func TestSetAsideIsFinished(t *testing.T) {
+	t.Parallel()
 	c := start(t, cluster.Options{Supervised: 1})
 	n := c.Nodes[0]
 	createDB(t, c, writable(t, c.Nodes...), "delete")

@@ -56,6 +56,7 @@ func comesBack(t *testing.T, c *cluster.Cluster, old *cluster.Node) {
 // TestStrategyForceReplica: fenced, drained, the key refused, and it follows.
 // Whoever asks POST /v1/check is told the same.
 func TestStrategyForceReplica(t *testing.T) {
+	t.Parallel()
 	c := start(t, cluster.Options{})
 	old, next := cutOff(t, c)
 	s := stateIs(t, old, "resolved")
@@ -81,6 +82,7 @@ func TestStrategyForceReplica(t *testing.T) {
 // TestStrategySuspend: a writer on the node that was cut off waits, for as long
 // as the config says and no longer; readers do not.
 func TestStrategySuspend(t *testing.T) {
+	t.Parallel()
 	c := start(t, cluster.Options{Extra: "policy: {strategy: suspend, suspend-for: 4s}"})
 	old, _ := cutOff(t, c)
 	began := time.Now()
@@ -110,6 +112,7 @@ func TestStrategySuspend(t *testing.T) {
 // TestStrategyShutdownSafe: the application is stopped in order, and litefence
 // exits with 1 and says why.
 func TestStrategyShutdownSafe(t *testing.T) {
+	t.Parallel()
 	stopped := filepath.Join(t.TempDir(), "stopped-")
 	c := start(t, cluster.Options{
 		Extra: "policy: {strategy: SHUTDOWN_SAFE}",
@@ -140,6 +143,7 @@ func TestStrategyShutdownSafe(t *testing.T) {
 // failed, and the node follows all the same but may not become primary, until it
 // has succeeded.
 func TestStrategyCustom(t *testing.T) {
+	t.Parallel()
 	dir := t.TempDir()
 	script := filepath.Join(dir, "on-split-brain")
 	require.NoError(t, os.WriteFile(script, []byte(`#!/bin/sh
@@ -193,6 +197,7 @@ if [ -e `+dir+`/broken ]; then echo the pager is off; exit 3; fi
 // TestRecoverManual: after a split brain the node follows but stays fenced, also
 // across a restart, until somebody lifts it.
 func TestRecoverManual(t *testing.T) {
+	t.Parallel()
 	c := start(t, cluster.Options{Extra: "policy: {recover: manual}"})
 	old, _ := cutOff(t, c)
 	latched := func() error {
@@ -220,6 +225,7 @@ func TestRecoverManual(t *testing.T) {
 // .primary.blocked. The node gives way, and takes part again once it has
 // followed, with nobody to lift anything.
 func TestBlockedByRename(t *testing.T) {
+	t.Parallel()
 	c := start(t, cluster.Options{Fence: "primary-file: presence"})
 	old := writable(t, c.Nodes...)
 	createDB(t, c, old, "wal")
@@ -247,6 +253,7 @@ func TestBlockedByRename(t *testing.T) {
 // TestStrategyRollback: rows that the primary acknowledged in the last moments
 // of its lease, and nobody else has, are set aside before LiteFS replaces them.
 func TestStrategyRollback(t *testing.T) {
+	t.Parallel()
 	c := start(t, cluster.Options{Extra: "policy: {strategy: rollback-to-checkpoint}"})
 	old := writable(t, c.Nodes...)
 	createDB(t, c, old, "wal")

@@ -15,6 +15,7 @@ import (
 // application time, and no error beyond the transaction that it cut off. One
 // node: with others the leader would hand its role on.
 func TestSuspend(t *testing.T) {
+	t.Parallel()
 	c := start(t, cluster.Options{Nodes: 1, Extra: "policy: {strategy: suspend, suspend-for: 10m}"})
 	n := writable(t, c.Nodes...)
 	createDB(t, c, n, "wal")
