@@ -108,6 +108,7 @@ func readable(t *testing.T, n *cluster.Node) func() {
 }
 
 func TestBadInput(t *testing.T) {
+	t.Parallel()
 	c := prepare(t, cluster.Options{Nodes: 1})
 	n := c.Nodes[0]
 	for _, tc := range badInputs {

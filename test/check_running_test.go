@@ -168,7 +168,6 @@ func TestCheckIsSilentOnOtherKinds(t *testing.T) {
 
 // TestCommandsAsJSON: what a running node shows as JSON, under names that stay.
 func TestCommandsAsJSON(t *testing.T) {
-	t.Parallel()
 	c := start(t, cluster.Options{Nodes: 1})
 	n := writable(t, c.Nodes...)
 	keys := func(command string, args ...string) map[string]any {

@@ -96,7 +96,6 @@ func TestNothingIsWrittenBeneathTheMount(t *testing.T) {
 // TestGuardOutlivesAFailure: whoever restarts litefence after a failure does not
 // leave the directory open in between; what was unmounted by hand is gone.
 func TestGuardOutlivesAFailure(t *testing.T) {
-	t.Parallel()
 	c := prepare(t, cluster.Options{Nodes: 1, RunFlags: []string{"-lower-timeout", "100ms"}})
 	n := c.Nodes[0]
 	for range 2 {

@@ -29,6 +29,7 @@ func handoffRounds() int {
 // TestHandoffUnderLoad: the role goes round while every node's application
 // writes as fast as it may. Nothing acknowledged is lost, on any node.
 func TestHandoffUnderLoad(t *testing.T) {
+	t.Parallel()
 	c := start(t, cluster.Options{})
 	createDB(t, c, writable(t, c.Nodes...), "wal")
 	writers := map[*cluster.Node]*cluster.App{}

@@ -58,12 +58,12 @@ func TestTorture(t *testing.T) {
 
 	dir := t.TempDir()
 	o := options{
-		rounds: 6, seed: 1, out: filepath.Join(dir, "out"),
+		rounds: 6, seed: 1, parallel: 2, out: filepath.Join(dir, "out"),
 		litefence: built(t, dir, "litefence"), unsafe: built(t, dir, "litefence-unsafe", "-tags", "litefence_unsafe"),
 		litefs: liteFSBin(t, dir),
 	}
 	o.limits.Steps, o.limits.Hold = 2, 4*time.Second
-	t.Logf("seed %d: repeat with make torture ROUNDS=%d SEED=%d TORTUREFLAGS='-steps 2 -hold 4s'", o.seed, o.rounds, o.seed)
+	t.Logf("seed %d: repeat with make torture ROUNDS=%d SEED=%d PARALLEL=2 TORTUREFLAGS='-steps 2 -hold 4s'", o.seed, o.rounds, o.seed)
 	tort := newTorture(o, func(s string) { t.Log(s) })
 	require.NoError(t, tort.check())
 	tort.run(context.Background())
