@@ -88,7 +88,6 @@ lint: go
 	$(GO) vet ./...
 	$(GO) vet -tags litefence_unsafe ./...
 	$(GO) vet -C test/page .
-	$(GO) vet -C test/kubernetes .
 
 # bindfs is a comparison only: without it the bench goes on.
 bench: deps build

@@ -9,6 +9,7 @@ import (
 	"regexp"
 	"strings"
 	"testing"
+	"time"
 
 	"github.com/goccy/go-yaml"
 	"github.com/stretchr/testify/require"
@@ -81,8 +82,11 @@ func TestManifests(t *testing.T) {
 			require.NoError(t, err)
 			theirs := filepath.Join(t.TempDir(), "litefs.yml")
 			require.NoError(t, os.WriteFile(theirs, []byte(all["ConfigMap"].Data["litefs.yml"]), 0o600))
-			_, err = litefs.CheckConfig(theirs, "http://127.0.0.1:20201")
+			lower, err := litefs.CheckConfig(theirs, "http://127.0.0.1:20201")
 			require.NoError(t, err)
+			require.Equal(t, cfg.Fence.Lower, lower.FUSEDir)
+			require.Equal(t, node, lower.Hostname)
+			require.LessOrEqual(t, lower.TTL, time.Second, "a failover would take that much longer")
 
 			require.Len(t, cfg.Quorum.Peers, set.Spec.Replicas)
 			require.Equal(t, node+"."+service.Metadata.Name+":7400", cfg.Quorum.Peers[node])
@@ -111,8 +115,8 @@ func TestManifests(t *testing.T) {
 				mounts[v.MountPath] = v.Name
 			}
 			require.Equal(t, "data", mounts["/data"])
-			for _, dir := range []string{cfg.Quorum.DataDir, cfg.LiteFS.DataDir} {
-				require.True(t, dir == "" || strings.HasPrefix(dir, "/data/"), dir)
+			for _, dir := range []string{cfg.Quorum.DataDir, lower.DataDir} {
+				require.Equal(t, "/data", path.Dir(dir), "would not outlive the pod")
 			}
 			require.NotContains(t, mounts, cfg.Fence.Mount, "litefence mounts on no foreign mount")
 			require.NotContains(t, mounts, cfg.Fence.Lower)
