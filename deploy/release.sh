@@ -54,7 +54,7 @@ works() {
 }
 
 tmp=$(mktemp -d)
-trap 'chmod -R u+w "$tmp"; rm -rf "$tmp"' EXIT
+trap 'rm -rf "$tmp"' EXIT
 for dir in "$tmp/one" "$tmp/another/directory"; do
 	mkdir -p "$dir"
 	git archive HEAD | tar -xf - -C "$dir"
