@@ -33,7 +33,7 @@ $(BIN)/litefs: test/litefs/go.mod test/litefs/go.sum | go
 # Static binaries for amd64 and arm64, archives, SBOMs, checksums: bin/release, of
 # the commit that is checked out. Some minutes: it builds twice and compares.
 release: go
-	GO='$(GO)' deploy/release.sh '$(VERSION)' '$(CURDIR)/$(BIN)/release'
+	GO='$(GO)' .ci/release '$(VERSION)' '$(CURDIR)/$(BIN)/release'
 
 # -race: always. -count=1: never a cached answer, half of it is the machine.
 # -p 1: packages one after the other, because timing is measured.
