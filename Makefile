@@ -13,7 +13,7 @@ DEPS := gcc:gcc fusermount3:fuse3 iptables:iptables ip:iproute2 python3:python3 
 # For the status page's tests alone; without it they are skipped, and say so.
 BROWSER := chromium:chromium
 
-.PHONY: all build test torture stress faults screenshots demo lint bench clean deps browser go
+.PHONY: all build release test torture stress faults screenshots demo lint bench clean deps browser go
 
 all: build
 
@@ -30,12 +30,18 @@ $(BIN)/litefs: test/litefs/go.mod test/litefs/go.sum | go
 	CGO_ENABLED=1 $(GO) build -C test/litefs -o ../../$@ github.com/superfly/litefs/cmd/litefs
 	@touch $@
 
+# Static binaries for amd64 and arm64, archives, SBOMs, checksums: bin/release, of
+# the commit that is checked out. Some minutes: it builds twice and compares.
+release: go
+	GO='$(GO)' .ci/release '$(VERSION)' '$(CURDIR)/$(BIN)/release'
+
 # -race: always. -count=1: never a cached answer, half of it is the machine.
 # -p 1: packages one after the other, because timing is measured.
 test: deps browser lint build
 	$(GO) test -race -count=1 -p 1 -timeout 20m ./...
 	$(GO) test -race -count=1 -p 1 -tags litefence_unsafe -run '^TestUnsafe' ./quorum ./cmd/litefence
 	$(GO) test -C test/promrules -count=1 ./...
+	$(GO) test -C test/kubernetes -count=1 ./...
 	$(GO) test -C test/page -race -count=1 -timeout 10m
 
 # Rounds of faults from a seed on clusters of real nodes, what happened there
