@@ -33,7 +33,7 @@ RUN if ! command -v fusermount3 || [ ! -e /etc/ssl/certs/ca-certificates.crt ]; 
 # The application's user. litefence and LiteFS themselves have to be root.
 RUN groupadd --gid 10001 app && \
     useradd --uid 10001 --gid app --no-log-init --create-home --shell /bin/sh app && \
-    mkdir /litefs /fenced /tls
+    mkdir -p /litefs /fenced /tls /data/litefs /data/litefence
 COPY --from=build /out/litefence /out/litefs /usr/local/bin/
 COPY deploy/image/as-app /usr/local/bin/
 COPY deploy/image/litefence.yml deploy/image/litefs.yml /etc/

@@ -9,6 +9,7 @@ import (
 	"io"
 	"log"
 	"net/http"
+	"net/url"
 	"strings"
 )
 
@@ -46,19 +47,15 @@ func (h *handler) list(w http.ResponseWriter, r *http.Request) {
 
 // add takes the body as a note: plain text, or the page's form.
 func (h *handler) add(w http.ResponseWriter, r *http.Request) {
-	form := strings.HasPrefix(r.Header.Get("Content-Type"), "application/x-www-form-urlencoded")
-	r.Body = http.MaxBytesReader(w, r.Body, maxNote)
-	var text string
-	if form {
-		text = r.PostFormValue("text")
+	body, err := io.ReadAll(http.MaxBytesReader(w, r.Body, maxNote))
+	if err != nil {
+		http.Error(w, err.Error(), http.StatusRequestEntityTooLarge)
+		return
 	}
-	if text == "" { // curl -d says that a plain text is a form
-		body, err := io.ReadAll(r.Body)
-		if err != nil {
-			http.Error(w, err.Error(), http.StatusRequestEntityTooLarge)
-			return
-		}
-		text = string(body)
+	text, form := string(body), false
+	// curl -d calls every text a form; the page's has a field.
+	if v, err := url.ParseQuery(text); err == nil && v.Has("text") {
+		text, form = v.Get("text"), true
 	}
 	if text = strings.TrimSpace(text); text == "" {
 		http.Error(w, "a note without text", http.StatusBadRequest)
