@@ -28,7 +28,7 @@ func inPIDNamespace(t *testing.T, script string) (cmd *exec.Cmd, lines *bufio.Sc
 	out, err := cmd.StdoutPipe()
 	require.NoError(t, err)
 	require.NoError(t, cmd.Start())
-	timer := time.AfterFunc(time.Minute, func() { _ = cmd.Process.Kill() })
+	timer := time.AfterFunc(20*time.Second, func() { _ = cmd.Process.Kill() })
 	t.Cleanup(func() {
 		timer.Stop()
 		_ = cmd.Process.Kill()

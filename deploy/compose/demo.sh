@@ -61,9 +61,16 @@ ip=$(docker inspect -f '{{range .NetworkSettings.Networks}}{{.IPAddress}}{{end}}
 echo "\$ iptables -I DOCKER-USER -s $ip -j DROP; iptables -I DOCKER-USER -d $ip -j DROP"
 cut
 began
-refuses() { [ "$(post "$p" "is $p still there?")" = 503 ]; }
+sent=0
+refuses() { # until then it may acknowledge notes, for as long as its lease lasts
+  case $(post "$p" "late $sent") in
+  201) sent=$((sent + 1)); return 1 ;;
+  503) ;;
+  *) return 1 ;;
+  esac
+}
 until_ 20 refuses
-echo "$p refuses, $(since) after the cut:"
+echo "$p refuses, $(since) after the cut (and acknowledged $sent more before, on the rest of its lease):"
 show "$p" "written by a stale primary"
 until_ 20 has_primary $others
 q=$(primary $others)
@@ -78,4 +85,6 @@ echo "All three agree, $(since) after:"
 notes n1 | sed 's/^/  /'
 notes n1 | grep -q '"text":"written meanwhile"'
 ! notes n1 | grep -q "stale primary"
+echo "Of the $sent that $p acknowledged in the rest of its lease, $(notes n1 | grep -c '"text":"late' || true) are left: LiteFS replicates"
+echo "asynchronously. docs/data-loss.md says what that means, and how to know of it."
 say "Taken down."

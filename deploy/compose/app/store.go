@@ -45,7 +45,12 @@ func (r refused) Unwrap() error { return r.cause }
 func openStore(path string) (*store, error) {
 	dsn := url.URL{Scheme: "file", Path: path, RawQuery: "_pragma=busy_timeout(5000)"}
 	db, err := sql.Open("sqlite", dsn.String())
-	return &store{path, db}, err
+	if err != nil {
+		return nil, err
+	}
+	// What is open when litefence or LiteFS dies stays dead; a new connection works.
+	db.SetConnMaxLifetime(5 * time.Second)
+	return &store{path, db}, nil
 }
 
 func (s *store) close() error { return s.db.Close() }
@@ -118,10 +123,13 @@ func readOnly(err error) bool {
 }
 
 // primary is who may write: LiteFS says so in .primary beside the database on
-// every other node.
+// every other node. "": this node, or nobody that is known.
 func (s *store) primary() string {
 	name, _ := os.ReadFile(filepath.Join(filepath.Dir(s.path), ".primary"))
-	return strings.TrimSpace(string(name))
+	if who := strings.TrimSpace(string(name)); who != "no-primary.invalid" {
+		return who
+	}
+	return ""
 }
 
 // blocked reports that this node may not write.
