@@ -13,7 +13,8 @@ DEPS := gcc:gcc fusermount3:fuse3 iptables:iptables ip:iproute2 python3:python3 
 # For the status page's tests alone; without it they are skipped, and say so.
 BROWSER := chromium:chromium
 
-.PHONY: all build release test torture stress faults screenshots demo lint bench clean deps browser go
+.PHONY: all build release test test-docker torture stress faults screenshots demo lint bench clean deps browser go \
+	image image-base image-clean docker-demo
 
 all: build
 
@@ -36,13 +37,22 @@ release: go
 	GO='$(GO)' .ci/release '$(VERSION)' '$(CURDIR)/$(BIN)/release'
 
 # -race: always. -count=1: never a cached answer, half of it is the machine.
-# -p 1: packages one after the other, because timing is measured.
+# -p 1: packages one after the other, because timing is measured. What measures
+# none goes two at a time; the clusters of quorum, which mostly wait, four.
 test: deps browser lint build
-	$(GO) test -race -count=1 -p 1 -timeout 20m ./...
+	$(GO) test -race -count=1 -p 1 -parallel 2 -timeout 20m $$($(GO) list ./... | grep -v /quorum$$)
+	$(GO) test -race -count=1 -parallel 4 -timeout 10m ./quorum
 	$(GO) test -race -count=1 -p 1 -tags litefence_unsafe -run '^TestUnsafe' ./quorum ./cmd/litefence
 	$(GO) test -C test/promrules -count=1 ./...
 	$(GO) test -C test/kubernetes -count=1 ./...
+	$(GO) test -C deploy/compose/app -count=1 ./...
 	$(GO) test -C test/page -race -count=1 -timeout 10m
+	@if docker info >/dev/null 2>&1; then $(MAKE) --no-print-directory test-docker; \
+	else echo "make: NO DOCKER ENGINE ANSWERS: the container tests (make test-docker) are skipped"; fi
+
+# Three containers of the image, cut off from each other, stopped, killed.
+test-docker: deps image
+	LITEFENCE_IMAGE=litefence-notes:dev $(GO) test -count=1 -timeout 10m -v ./test/docker
 
 # Rounds of faults from a seed on clusters of real nodes, what happened there
 # checked, and the checkers checked with a litefence that lacks a rule. Writes
@@ -82,12 +92,36 @@ screenshots: deps browser build
 demo: deps build
 	./$(BIN)/litefence demo -litefs $(BIN)/litefs $(DEMOFLAGS)
 
+# litefence:dev, and litefence-notes:dev for deploy/compose. The Dockerfile's images
+# are pulled; where that is impossible, image-base stands in for them.
+image:
+	deploy/image/build.sh '$(VERSION)' '$(REVISION)'
+REVISION ?= $(shell git rev-parse HEAD 2>/dev/null)
+
+# litefence-base, a Debian from this machine's package mirror, or MIRROR=.
+image-base:
+	@$(MAKE) --no-print-directory deps DEPS=debootstrap:debootstrap
+	deploy/image/base.sh litefence-base
+
+image-clean:
+	docker image rm -f litefence:dev litefence-notes:dev litefence-base
+
+# The application of deploy/compose, for an image that is built from bin/.
+.PHONY: $(BIN)/notes
+$(BIN)/notes: go
+	CGO_ENABLED=0 $(GO) build -C deploy/compose/app -trimpath -o ../../../$@ .
+
+# Three containers, a partition, what happens: deploy/compose/README.md.
+docker-demo: image
+	deploy/compose/demo.sh
+
 lint: go
-	@bad="$$(gofmt -l cmd fusefs policy quorum test)"; \
+	@bad="$$(gofmt -l cmd deploy fusefs policy quorum test)"; \
 	if [ -n "$$bad" ]; then echo "gofmt: run gofmt -w on:" $$bad; exit 1; fi
 	$(GO) vet ./...
 	$(GO) vet -tags litefence_unsafe ./...
 	$(GO) vet -C test/page .
+	$(GO) vet -C deploy/compose/app .
 
 # bindfs is a comparison only: without it the bench goes on.
 bench: deps build

@@ -6,6 +6,7 @@ import (
 	"fmt"
 	"os"
 	"os/exec"
+	"os/signal"
 	"syscall"
 )
 
@@ -65,4 +66,20 @@ func (c *child) stop(ctx context.Context) {
 	}
 	_ = c.cmd.Process.Kill()
 	<-c.done
+}
+
+// passOn gives the child these signals when the daemon gets them; their meaning is
+// the child's. The answer ends that.
+func (c *child) passOn(which ...os.Signal) (end func(context.Context)) {
+	signals := make(chan os.Signal, 8)
+	signal.Notify(signals, which...)
+	go func() {
+		for s := range signals {
+			_ = c.cmd.Process.Signal(s)
+		}
+	}()
+	return func(context.Context) {
+		signal.Stop(signals)
+		close(signals)
+	}
 }

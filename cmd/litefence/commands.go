@@ -12,8 +12,9 @@ func commands() []*command {
 		{name: "run", does: "the daemon: raft, lease endpoint, relay, fenced mount; then APP, if given after --",
 			about: `It first makes fence.mount an empty read-only directory, starts litefs.command,
 if set, waits for LiteFS's mount, lays the fenced mount over it, then starts APP.
-Signals are passed on. It ends with APP's exit code, or on SIGTERM: the gate is
-shut, writes in flight end, leadership is handed on.`,
+HUP, USR1 and USR2 are passed on to APP. It ends with APP's exit code, or on
+SIGTERM: the gate is shut, writes in flight end, leadership is handed on.
+As process 1 of a container it takes ended orphans away, as an init does.`,
 			words: "[-- APP ARGS...]", takes: -1, run: runMain,
 			exits: map[int]string{exitFailed: "failed, as by a disk that fails; else APP's own code", exitUsage: badConfig,
 				exitNotReady: "this machine, the data directory or LiteFS's mount is not ready"}},

@@ -42,5 +42,18 @@ func TestConfigsInTheDocumentation(t *testing.T) {
 		}
 	}
 	require.Greater(t, ours, 4)
-	require.Greater(t, theirs, 2)
+	require.Greater(t, theirs, 1)
+}
+
+// So are the image's.
+func TestConfigOfTheImage(t *testing.T) {
+	t.Setenv("NODE", "n1")
+	t.Setenv("PEERS", "n1=n1:7400,n2=n2:7400,n3=n3:7400")
+	text, err := os.ReadFile(repoRoot + "/deploy/image/litefence.yml")
+	require.NoError(t, err)
+	c, err := parseConfig(text, "/etc")
+	require.NoError(t, err)
+	require.Equal(t, []string{"litefs", "mount", "-config", "/etc/litefs.yml"}, c.LiteFS.Command)
+	c.LiteFS.Config = repoRoot + "/deploy/image/litefs.yml"
+	require.NoError(t, c.readLiteFSConfig())
 }

@@ -28,7 +28,7 @@ const repoRoot = "../.."
 // documents lists every Markdown file that the project shows.
 func documents(t *testing.T) (files []string) {
 	t.Helper()
-	for _, pattern := range []string{"*.md", "docs/*.md", "docs/*/*.md"} {
+	for _, pattern := range []string{"*.md", "docs/*.md", "docs/*/*.md", "deploy/*/*.md"} {
 		found, err := filepath.Glob(filepath.Join(repoRoot, pattern))
 		require.NoError(t, err)
 		files = append(files, found...)

@@ -4,6 +4,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"syscall"
 	"time"
 
 	"golang.org/x/sys/unix"
@@ -80,6 +81,7 @@ func (d *daemon) startApp() (err error) {
 		return usageError(err)
 	}
 	d.defers(d.appChild.stop)
+	d.defers(d.appChild.passOn(syscall.SIGHUP, syscall.SIGUSR1, syscall.SIGUSR2))
 	return nil
 }
 

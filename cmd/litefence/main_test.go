@@ -13,6 +13,9 @@ import (
 // asProgram in the environment makes this binary the program itself.
 const asProgram = "LITEFENCE_TEST_AS_PROGRAM=1"
 
+// asProcess1 makes it process 1 for the command line that it is given.
+const asProcess1 = "LITEFENCE_TEST_AS_PROCESS_1=1"
+
 // TestMain lets this binary be the processes that the daemon starts of itself.
 func TestMain(m *testing.M) {
 	if len(os.Args) > 1 {
@@ -22,6 +25,13 @@ func TestMain(m *testing.M) {
 	}
 	if slices.Contains(os.Environ(), asProgram) {
 		main()
+	}
+	if slices.Contains(os.Environ(), asProcess1) {
+		file, err := exec.LookPath(os.Args[1])
+		if err != nil {
+			panic(err)
+		}
+		os.Exit(initOf(file, os.Args[1:]))
 	}
 	os.Exit(m.Run())
 }

@@ -31,6 +31,9 @@ func runMain(fs *cli) int {
 	if _, code, ok := fs.parse(); !ok {
 		return code
 	}
+	if isInit() {
+		return asInit()
+	}
 	cfg, err := LoadConfig(*path)
 	if err == nil && cfg.data == nil {
 		err = cfg.readLiteFSConfig() // a config of a witness names no LiteFS

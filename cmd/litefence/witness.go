@@ -12,6 +12,9 @@ func witnessMain(fs *cli) int {
 	if _, code, ok := fs.parse(); !ok {
 		return code
 	}
+	if isInit() {
+		return asInit()
+	}
 	cfg, err := LoadConfig(*path)
 	if err == nil && cfg.data != nil {
 		err = fmt.Errorf("config: %w", cfg.data)

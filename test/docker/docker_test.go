@@ -52,7 +52,7 @@ func ordinaryUser(s *stack) {
 	require.NotContains(s.t, uids, "0")
 	as := []string{"exec", n.container, "as-app", "sh", "-c"}
 	require.Contains(s.t, s.docker(append(as, "ls /fenced")...), "notes.db")
-	for _, way := range []string{"ls /litefs", "echo >/dev/fuse", "umount /fenced", "mount -t tmpfs none /fenced", "litefence fence"} {
+	for _, way := range []string{"ls /litefs", "ls /data/litefs", "echo >/dev/fuse", "umount /fenced", "mount -t tmpfs none /fenced", "litefence fence"} {
 		out, err := docker(append(as, way)...)
 		require.Error(s.t, err, "%s: %s", way, out)
 	}
