@@ -40,7 +40,7 @@ release: go
 # -p 1: packages one after the other, because timing is measured. What measures
 # none goes two at a time; the clusters of quorum, which mostly wait, four.
 test: deps browser lint build
-	$(GO) test -race -count=1 -p 1 -parallel 2 -timeout 20m $$($(GO) list ./... | grep -v /quorum$$)
+	$(GO) test -race -count=1 -p 1 -parallel 2 -timeout 20m $$($(GO) list ./... | grep -v '/quorum$$')
 	$(GO) test -race -count=1 -parallel 4 -timeout 10m ./quorum
 	$(GO) test -race -count=1 -p 1 -tags litefence_unsafe -run '^TestUnsafe' ./quorum ./cmd/litefence
 	$(GO) test -C test/promrules -count=1 ./...

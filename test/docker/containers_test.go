@@ -66,8 +66,8 @@ func start(t *testing.T) *stack {
 		t.Skip("LITEFENCE_IMAGE is not set: make test-docker builds the image and tests it")
 	}
 	s := &stack{t: t, prefix: fmt.Sprintf("litefence-test-%d", os.Getpid()), image: image}
-	t.Cleanup(s.remove)
 	tls := t.TempDir()
+	t.Cleanup(s.remove)
 	in := func(args ...string) {
 		s.docker(append([]string{"run", "--rm", "--network", "none", "-v", tls + ":/made", "--entrypoint", "litefence", image}, args...)...)
 	}
@@ -234,16 +234,30 @@ func (s *stack) write(text string, nodes ...*node) (w *node) {
 	return w
 }
 
-// agree waits until all nodes are up, in step, and read the same notes, want
-// among them.
-func (s *stack) agree(want ...string) {
+// up waits until all nodes are in step and read.
+func (s *stack) up() {
 	s.t.Helper()
-	s.eventually("all nodes agree", func() error {
-		var first []string
+	s.eventually("all nodes are in step", func() error {
 		for _, n := range s.nodes {
 			if st, err := n.status(); err != nil || !st.InStep {
 				return fmt.Errorf("%s is not in step: %+v %w", n.name, st, err)
 			}
+			if _, err := n.notes(); err != nil {
+				return err
+			}
+		}
+		return nil
+	})
+}
+
+// agree is up, with nobody writing, and waits until all nodes read the same
+// notes, want among them.
+func (s *stack) agree(want ...string) {
+	s.t.Helper()
+	s.up()
+	s.eventually("all nodes agree", func() error {
+		var first []string
+		for _, n := range s.nodes {
 			got, err := n.notes()
 			if err != nil {
 				return err

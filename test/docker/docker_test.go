@@ -124,7 +124,7 @@ func stop(s *stack) {
 		w.await(s, 20)
 		handedOff := strings.Contains(s.docker("logs", "--tail", "40", old.container), "handed off")
 		s.docker("start", old.container)
-		s.agree()
+		s.up()
 		if handedOff {
 			break
 		}
@@ -163,7 +163,7 @@ func rollingRestart(s *stack) {
 	for _, n := range s.nodes {
 		w.await(s, 20)
 		s.docker("restart", "-t", "20", n.container)
-		s.agree() // as a StatefulSet waits for readiness
+		s.up() // as a StatefulSet waits for readiness
 	}
 	w.await(s, 20)
 	acked := w.stop()
