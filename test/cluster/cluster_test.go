@@ -1,6 +1,7 @@
 package cluster
 
 import (
+	"context"
 	"errors"
 	"fmt"
 	"os"
@@ -62,11 +63,26 @@ func TestCloseLeavesNothing(t *testing.T) {
 	require.NoError(t, err)
 	w, err := n.StartApp("write", db, nil)
 	require.NoError(t, err)
+	_, err = n.Exec("sh", "-c", "setsid sleep 1000 >/dev/null 2>&1 &") // as a LiteFS whose litefence was killed
+	require.NoError(t, err)
 	require.NotEmpty(t, Leaks(), "there is something to leak")
+	orphans := pidsIn(n.ns)
 	require.NoError(t, c.Close())
 	require.NoError(t, c.Close(), "again")
 	require.False(t, w.Running())
 	require.Empty(t, Leaks())
+	require.GreaterOrEqual(t, len(orphans), 2)
+	ctx, cancel := context.WithTimeout(t.Context(), 10*time.Second)
+	defer cancel()
+	for _, pid := range orphans {
+		require.NoError(t, WaitFor(ctx, func() error {
+			stat, err := os.ReadFile(fmt.Sprintf("/proc/%d/stat", pid))
+			if err != nil || strings.Contains(string(stat), ") Z ") {
+				return nil
+			}
+			return fmt.Errorf("%s lives", stat)
+		}))
+	}
 	_, err = n.StartApp("write", db, nil)
 	require.Error(t, err, "a closed cluster starts nothing")
 }

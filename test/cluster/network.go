@@ -152,7 +152,7 @@ func namespaces(prefix string) (names []string) {
 func removeNamespaces(prefix string) error {
 	var errs []error
 	for _, name := range namespaces(prefix) {
-		errs = append(errs, run("ip", "netns", "del", name))
+		errs = append(errs, removeNamespace(name))
 	}
 	return errors.Join(errs...)
 }

@@ -58,10 +58,7 @@ func Sweep() {
 		if err != nil || alive(pid) {
 			continue
 		}
-		for _, p := range pidsIn(ns) {
-			_ = syscall.Kill(p, syscall.SIGKILL)
-		}
-		_ = run("ip", "netns", "del", ns)
+		_ = removeNamespace(ns)
 	}
 	dirs, _ := filepath.Glob(filepath.Join(os.TempDir(), "litefence-*-*"))
 	for _, dir := range dirs {
@@ -73,6 +70,14 @@ func Sweep() {
 			_ = os.RemoveAll(dir)
 		}
 	}
+}
+
+// removeNamespace kills who is in it too: a LiteFS whose litefence was killed.
+func removeNamespace(ns string) error {
+	for _, p := range pidsIn(ns) {
+		_ = syscall.Kill(p, syscall.SIGKILL)
+	}
+	return run("ip", "netns", "del", ns)
 }
 
 func alive(pid int) bool { return !errors.Is(syscall.Kill(pid, 0), syscall.ESRCH) }
