@@ -71,7 +71,7 @@ func TestCloseLeavesNothing(t *testing.T) {
 	require.NoError(t, c.Close(), "again")
 	require.False(t, w.Running())
 	require.Empty(t, Leaks())
-	require.GreaterOrEqual(t, len(orphans), 2)
+	require.NotEmpty(t, orphans)
 	ctx, cancel := context.WithTimeout(t.Context(), 10*time.Second)
 	defer cancel()
 	for _, pid := range orphans {
