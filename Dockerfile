@@ -17,10 +17,11 @@ WORKDIR /src
 # LiteFS by itself: it changes only with its go.mod. It needs cgo.
 COPY Makefile ./
 COPY test/litefs test/litefs
-RUN [ -n "$PREBUILT" ] || make bin/litefs
+# Out of bin/, which COPY may fill with a stranger's.
+RUN [ -n "$PREBUILT" ] || { make bin/litefs && install -D -t /out bin/litefs; }
 COPY . .
-RUN [ -n "$PREBUILT" ] || make bin/litefence VERSION="$VERSION"
-RUN install -D -t /out "${PREBUILT:-bin}/litefence" "${PREBUILT:-bin}/litefs"
+RUN if [ -n "$PREBUILT" ]; then install -D -t /out "$PREBUILT/litefence" "$PREBUILT/litefs"; \
+    else make bin/litefence VERSION="$VERSION" && install -D -t /out bin/litefence; fi
 
 FROM ${BASE_IMAGE} AS litefence
 # fuse3 has fusermount3, with which LiteFS mounts; ca-certificates is for

@@ -19,11 +19,13 @@ await() { until primary >/dev/null; do sleep 0.02; done; }
 
 echo "image: $(docker image inspect -f '{{.Size}}' litefence:dev | awk '{ printf "%.0f MB", $1 / 1e6 }'), of it litefence $(docker run --rm --entrypoint stat litefence:dev -c %s /usr/local/bin/litefence | awk '{ printf "%.0f", $1 / 1e6 }'), LiteFS $(docker run --rm --entrypoint stat litefence:dev -c %s /usr/local/bin/litefs | awk '{ printf "%.0f", $1 / 1e6 }')"
 
-compose up --no-start >/dev/null 2>&1
 compose up certificates >/dev/null 2>&1
+compose up -d >/dev/null 2>&1
+await
 ids=$(compose ps -q n1 n2 n3)
 for what in new again again again; do
-  [ "$what" = new ] || docker stop -t 20 $ids >/dev/null
+  docker stop -t 20 $ids >/dev/null
+  [ "$what" = again ] || for id in $ids; do docker run --rm --volumes-from "$id" --entrypoint sh litefence:dev -c 'rm -rf /data/*/*'; done
   t=$(now)
   docker start $ids >/dev/null
   t2=$(now)
@@ -34,7 +36,7 @@ done
 memory() { # of every process in the container that matters, MB: resident, of it its own
   docker exec "$1" sh -c 'for p in /proc/[0-9]*; do
     c=$(tr "\0" " " <$p/cmdline 2>/dev/null)
-    case $c in "litefence run"*|*" prober "*|"litefs mount"*|notes*) ;; *) continue ;; esac
+    case $c in "sh -c "*) continue ;; "litefence run"*|*" prober "*|"litefs mount"*|notes*) ;; *) continue ;; esac
     [ "${p#/proc/}" != 1 ] || c="(process 1) $c"
     awk -v c="$c" "/^VmRSS/ { r = \$2 } /^RssAnon/ { a = \$2 } END { printf \"  %5.1f %5.1f  %s\n\", r / 1024, a / 1024, c }" $p/status
   done'
