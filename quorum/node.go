@@ -49,6 +49,7 @@ type Config struct {
 	Lease            time.Duration // D
 	ClockDrift       float64       // 0.01 = two clocks' rates differ by at most 1 %
 	RequireSynced    bool          // no new primary while a position known of the old one is missing
+	Replicated       bool          // commits wait for other nodes to have them (Node.Replicated)
 	ReaderGrace      time.Duration // how long a read transaction may hold up a change of role
 
 	Secure Secure
