@@ -176,16 +176,17 @@ func (n *Node) peerState(ctx context.Context) PeerState {
 	return s
 }
 
-// markedPositions returns the positions of the other voters that are marked as
-// following ref.
-func (n *Node) markedPositions(ref policy.OpenRef) []policy.Positions {
+// markedPositions returns, by raft ID, the positions of the other voters that are
+// marked as following ref.
+func (n *Node) markedPositions(ref policy.OpenRef) map[string]policy.Positions {
 	n.mu.Lock()
 	defer n.mu.Unlock()
 	return n.markedLocked(ref)
 }
 
-func (n *Node) markedLocked(ref policy.OpenRef) (all []policy.Positions) {
+func (n *Node) markedLocked(ref policy.OpenRef) map[string]policy.Positions {
 	voters, _ := n.voters()
+	all := map[string]policy.Positions{}
 	for _, rec := range n.peerStates {
 		// A majority of the voters is what an election can ask; one that was
 		// removed, or came back under another ID, holds nothing for it.
@@ -195,7 +196,7 @@ func (n *Node) markedLocked(ref policy.OpenRef) (all []policy.Positions) {
 		// Where LiteFS streams by itself no relay marks its replicas. They count as
 		// holding what they say: record looks it up in this node's own history.
 		if rec.err == nil && (rec.state.Marker == ref || n.follows()) {
-			all = append(all, rec.state.Positions)
+			all[rec.state.RaftID] = rec.state.Positions
 		}
 	}
 	return all
