@@ -7,6 +7,7 @@ import (
 	"fmt"
 	"os"
 	"strconv"
+	"syscall"
 	"sync"
 	"time"
 
@@ -65,6 +66,7 @@ func (d *database) secondLook(t Ticket, w waiter, at *position) error {
 	f := d.fs
 	f.hooks.afterCommit.run(d.name)
 	if f.asks(t) {
+		keeps := at == nil // EXCLUSIVE: not he who gives it up now
 		if at == nil {
 			pos, err := d.positionAfter()
 			if err != nil {
@@ -72,7 +74,12 @@ func (d *database) secondLook(t Ticket, w waiter, at *position) error {
 			}
 			at = &pos
 		}
-		if err := d.confirm(t, w, at); err != nil {
+		d.shareBelow()
+		err := d.confirm(t, w, at)
+		if keeps {
+			err = errors.Join(err, d.excludeBelow(t))
+		}
+		if err != nil {
 			return f.doubt(err)
 		}
 	}
@@ -80,6 +87,46 @@ func (d *database) secondLook(t Ticket, w waiter, at *position) error {
 		return nil
 	}
 	return f.doubt(nil)
+}
+
+// shareBelow lets LiteFS read the database while one who has EXCLUSIVE above waits
+// for others to have it: a new replica, or one that is far behind, needs a
+// snapshot, and LiteFS takes SHARED for that (db.go, WriteSnapshotTo). The
+// transaction is complete by then; LiteFS's own writers are kept out as before.
+func (d *database) shareBelow() {
+	d.mu.Lock()
+	defer d.mu.Unlock()
+	if d.held[slotShared] != exclusive {
+		return
+	}
+	if err := d.setBelow(slotShared, shared); err != nil {
+		d.unlockFailed(err)
+	}
+}
+
+// excludeBelow takes back what shareBelow gave up, once LiteFS has read. The one
+// who holds it above is cut off where that cannot be done: his next write would
+// have no lock.
+func (d *database) excludeBelow(t Ticket) error {
+	for {
+		d.mu.Lock()
+		h := d.table.holder(slotShared)
+		if h == nil || h.dead || d.held[slotShared] == exclusive {
+			d.mu.Unlock()
+			return nil
+		}
+		err := d.setBelow(slotShared, exclusive)
+		if err != nil && (err != syscall.EAGAIN || !d.fs.gate.Valid(t)) {
+			h.dead = true
+			d.countDead()
+		}
+		dead := h.dead
+		d.mu.Unlock()
+		if err == nil || dead {
+			return err
+		}
+		time.Sleep(pollBelow)
+	}
 }
 
 // confirm asks Config.Confirm. It is the one to say when waiting is in vain; of

@@ -484,3 +484,37 @@ func TestConfirmIsToldThePosition(t *testing.T) {
 		}
 	})
 }
+
+// A replica that needs a snapshot gets it while a commit waits for that very
+// replica; LiteFS takes SHARED for it. And then the writer goes on, alone.
+func TestSnapshotWhileACommitWaits(t *testing.T) {
+	for name, setup := range map[string][]string{
+		"delete":             {"PRAGMA journal_mode=delete"},
+		"truncate":           {"PRAGMA journal_mode=truncate"},
+		"persist":            {"PRAGMA journal_mode=persist"},
+		"persist, exclusive": {"PRAGMA journal_mode=persist", "PRAGMA locking_mode=exclusive"},
+		"wal":                {"PRAGMA journal_mode=wal"},
+		"wal, a large cache": {"PRAGMA journal_mode=wal", "PRAGMA cache_size=-100000"},
+	} {
+		t.Run(name, func(t *testing.T) {
+			r := newRig(t)
+			a := startApp(t)
+			a.open("a", r.path("db"))
+			for _, stmt := range setup {
+				a.must("a", stmt)
+			}
+			h := r.hold("db")
+			for i, stmt := range []string{"CREATE TABLE t (x)", "INSERT INTO t VALUES (1)", "INSERT INTO t VALUES (2)"} {
+				p := r.start(a, "a", stmt)
+				h.next()
+				out := filepath.Join(r.dir, "snapshot"+itoa(i))
+				h.meanwhile("a snapshot", func() { r.litefs("export", "-name", "db", out) })
+				p.stillWaits()
+				h.tell <- nil
+				require.Empty(t, p.end().Err)
+			}
+			h.free()
+			require.Equal(t, "2", a.value("a", "SELECT count(*) FROM t"))
+		})
+	}
+}

@@ -1,6 +1,9 @@
 package policy
 
-import "sort"
+import (
+	"slices"
+	"sort"
+)
 
 // OpenRef names one Open record: its index in raft's log and the random id it
 // carries, so that an index of another cluster's log is never taken for it.
@@ -30,6 +33,18 @@ type Lineage struct {
 	// Accepted is the node whose data the operator takes instead of the last
 	// primary's.
 	Accepted Acceptance
+	// Copies, where Copied is set, are by identity the nodes that have every
+	// transaction that was acknowledged under Open. Opener has them too.
+	Copied bool
+	Copies []string
+	Opener string
+}
+
+// Has reports whether the node with this identity is known to have every
+// transaction that was acknowledged under l.Open, as far as anybody saw to that
+// (Copied).
+func (l Lineage) Has(id string) bool {
+	return !l.Copied || id == l.Opener || slices.Contains(l.Copies, id)
 }
 
 // Acceptance is an operator's word, given after this Open: if nobody in step
@@ -77,9 +92,10 @@ func (r Report) InStep(l Lineage) bool {
 }
 
 // Qualifies reports whether r's node may become primary: eligible, in step
-// with the newest Open and not behind what a majority is known to hold.
+// with the newest Open, not behind what a majority is known to hold, and one of
+// those that have what was acknowledged, where that is known.
 func (r Report) Qualifies(l Lineage) bool {
-	return r.HasLiteFS && r.Eligible && r.Current(l) && !r.Positions.Behind(l.Known)
+	return r.HasLiteFS && r.Eligible && r.Current(l) && l.Has(r.ID) && !r.Positions.Behind(l.Known)
 }
 
 // Current reports whether r's data is what a new primary needs: in step, and
@@ -95,6 +111,7 @@ type ElectionResult struct {
 	Between  [2]string // the nodes that have them
 	Missing  bool      // no Open yet and not every voter has reported
 	Unsynced bool      // somebody in step is there, but lacks what is known of the last primary
+	Uncopied bool      // somebody in step is there, but may lack what was acknowledged (Lineage.Copies)
 	Accepted bool      // Winner is not in step: the operator has accepted the loss
 }
 
@@ -142,7 +159,8 @@ func electInStep(self string, voters int, l Lineage, reports []Report) (res Elec
 		if r.Qualifies(l) {
 			return ElectionResult{Winner: r.Node}
 		}
-		res.Unsynced = res.Unsynced || r.Eligible && r.Current(l)
+		res.Unsynced = res.Unsynced || r.Eligible && r.Current(l) && l.Has(r.ID)
+		res.Uncopied = res.Uncopied || r.Eligible && r.Current(l) && !l.Has(r.ID)
 	}
 	return res
 }

@@ -76,6 +76,7 @@ type fakeLiteFS struct {
 	barred  atomic.Bool // no candidate: never asks for the key
 	fed     atomic.Bool // a stream from a primary lasts
 	keeps   atomic.Bool // as a replica it keeps databases that its primary lacks, as LiteFS does
+	deaf    sync.Map    // databases of which, as a replica, it applies nothing
 	before  func()      // called with the key, before it acts on it
 	id      atomic.Pointer[string]
 }
@@ -91,6 +92,28 @@ func (f *fakeLiteFS) Positions(context.Context) (policy.Positions, bool, error) 
 		return nil, false, errors.New("stopped")
 	}
 	return maps.Clone(f.pos), f.primary, nil
+}
+
+// Applied looks, where LiteFS says.
+func (f *fakeLiteFS) Applied(ctx context.Context, ready func() error, fn func(string, policy.Pos) error) error {
+	f.mu.Lock()
+	last := maps.Clone(f.pos)
+	f.mu.Unlock()
+	err := ready()
+	for err == nil {
+		sleep(ctx, time.Millisecond)
+		err = ctx.Err()
+		f.mu.Lock()
+		now := maps.Clone(f.pos)
+		f.mu.Unlock()
+		for db, pos := range now {
+			if err == nil && last[db] != pos {
+				err = fn(db, pos)
+			}
+		}
+		last = now
+	}
+	return err
 }
 
 func (f *fakeLiteFS) ClusterID(context.Context) (string, error) {
@@ -182,6 +205,11 @@ func (f *fakeLiteFS) copyFrom(o *fakeLiteFS) {
 	defer f.mu.Unlock()
 	if f.keeps.Load() {
 		for _, db := range surplus(f.pos, pos) {
+			pos[db], hist[db] = f.pos[db], f.history[db]
+		}
+	}
+	for db := range pos {
+		if _, deaf := f.deaf.Load(db); deaf {
 			pos[db], hist[db] = f.pos[db], f.history[db]
 		}
 	}

@@ -213,6 +213,7 @@ func (n *Node) Connected(ctx context.Context, pos policy.Positions) error {
 	defer cancel()
 	if n.mark(first, f, pos) {
 		n.releaseHeld()
+		n.goes(func() { n.reportApplied(ctx, f) })
 		return nil
 	}
 	if err := n.keepRolledBack(ctx, f, st, pos); err != nil {
@@ -239,6 +240,7 @@ func (n *Node) markLater(ctx context.Context, f following) {
 			continue
 		}
 		if n.mark(ctx, f, pos) {
+			n.reportApplied(ctx, f)
 			return
 		}
 		n.heedSurplus(ctx, f, pos, &extra)

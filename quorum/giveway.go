@@ -54,9 +54,10 @@ func (n *Node) healthyHeir(term uint64) (heir raft.Server, ok bool) {
 	if !n.healthyMajority(term) {
 		return heir, false
 	}
-	held := n.fsm.state().Held
+	st := n.fsm.state()
+	held, has := st.Held, st.lineage().Has
 	return n.bestTarget(func(s raft.Server, p PeerState) bool {
-		return n.vouches(term, s.ID) && !n.skippedLocked(nodeName(s.ID)) && !p.Positions.Behind(held)
+		return has(string(s.ID)) && n.vouches(term, s.ID) && !n.skippedLocked(nodeName(s.ID)) && !p.Positions.Behind(held)
 	})
 }
 

@@ -170,6 +170,7 @@ func (n *Node) end(g *grant, reason policy.Reason) {
 	n.mu.Unlock()
 	n.poke()
 	n.lease.shut()
+	n.copies.end() // or the drain would wait for commits that wait
 	if !n.lease.valid(g.term) {
 		g.cancel() // the lease is gone: nothing more may leave
 	}

@@ -2,6 +2,8 @@ package quorum
 
 import (
 	"context"
+	"maps"
+	"slices"
 	"time"
 
 	"github.com/litefence/litefence/policy"
@@ -29,12 +31,27 @@ func (n *Node) record(ctx context.Context, g *grant) {
 	if err != nil || !primary {
 		return
 	}
-	ids, _ := n.voters()
-	held := policy.MajorityHolds(own, n.markedPositions(st.ref()), len(ids)/2+1)
+	held := n.heldBy(own, st)
 	if len(held) == 0 || held.Equal(st.Held) || held.Behind(st.Held) || !n.inOwnHistory(own, held) {
 		return
 	}
 	_, _ = n.apply(Record{Kind: KindHeld, Term: g.term, ID: st.Open.ID, Positions: held}, heldEvery)
+}
+
+// heldBy returns what a majority holds; with quorum.confirm: replicated, what all
+// of those hold of whom one will be the next primary.
+func (n *Node) heldBy(own policy.Positions, st state) policy.Positions {
+	marked := n.markedPositions(st.ref())
+	ids, _ := n.voters()
+	k := len(ids)/2 + 1
+	if n.cfg.Replicated && !st.Copied {
+		return nil // whom commits will wait for is yet to be said
+	}
+	if st.Copied {
+		k = len(st.Copies) + 1
+		maps.DeleteFunc(marked, func(id string, _ policy.Positions) bool { return !slices.Contains(st.Copies, id) })
+	}
+	return policy.MajorityHolds(own, slices.Collect(maps.Values(marked)), k)
 }
 
 // inOwnHistory spares LiteFS's files where a database stands where it stood.

@@ -125,6 +125,9 @@ func (n *Node) openGate(g *grant, index uint64) error {
 	if g.ending || g.hasLeft || n.fence.On || n.handing.of(g) || n.closing.Load() || n.resolve.holds() {
 		return errors.New("fenced meanwhile")
 	}
+	if n.cfg.Replicated {
+		n.copies.begin(n.fsm.state().ref(), g.term)
+	}
 	if err := n.lease.open(g.term, index); err != nil {
 		return err
 	}
@@ -215,8 +218,8 @@ func (n *Node) heirLocked() bool {
 		return false // an heir is whose LiteFS is primary, and then this one's has left
 	}
 	st := n.fsm.state()
-	for _, pos := range n.markedLocked(st.ref()) {
-		if !pos.Behind(st.Held) {
+	for id, pos := range n.markedLocked(st.ref()) {
+		if !pos.Behind(st.Held) && st.lineage().Has(id) {
 			return true
 		}
 	}
@@ -240,6 +243,11 @@ func (n *Node) reopen(g *grant) {
 // keep watches an open grant until it has to end.
 func (n *Node) keep(ctx context.Context, g *grant) policy.Reason {
 	n.log.Info("writes pass", "node", n.cfg.Name, "term", g.term, "lease", n.cfg.Lease)
+	if n.cfg.Replicated {
+		ctx, cancel := context.WithCancel(ctx)
+		defer cancel()
+		n.goes(func() { n.keepCopies(ctx, g) })
+	}
 	held := time.NewTicker(heldEvery)
 	defer held.Stop()
 	tick := time.NewTicker(reignTick)

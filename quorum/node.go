@@ -23,6 +23,10 @@ type LocalLiteFS interface {
 	Positions(ctx context.Context) (pos policy.Positions, primary bool, err error)
 	// ClusterID returns the cluster id on LiteFS's disk, "" for none.
 	ClusterID(ctx context.Context) (string, error)
+	// Applied tells fn of every transaction that LiteFS has carried out and has on
+	// disk, its own or its primary's, in order for each database; ready before,
+	// once none will be missed. It ends with ctx or LiteFS, always with an error.
+	Applied(ctx context.Context, ready func() error, fn func(db string, pos policy.Pos) error) error
 	// Marker and SetMarker read and durably write the Open that the data in
 	// LiteFS's directory follows. The marker lives in that directory: data that
 	// is wiped or restored takes it along.
@@ -48,8 +52,8 @@ type Config struct {
 	HeartbeatTimeout time.Duration // H, also raft's election timeout
 	Lease            time.Duration // D
 	ClockDrift       float64       // 0.01 = two clocks' rates differ by at most 1 %
+	Replicated       bool          // Replicated is asked before a commit is acknowledged
 	RequireSynced    bool          // no new primary while a position known of the old one is missing
-	Replicated       bool          // commits wait for other nodes to have them (Node.Replicated)
 	ReaderGrace      time.Duration // how long a read transaction may hold up a change of role
 
 	Secure Secure
@@ -192,6 +196,8 @@ type Node struct {
 
 	markMu    sync.Mutex // orders the writers of the in-step marker
 	recording sync.Mutex // one record at a time
+
+	copies copies // of what is acknowledged here, with Config.Replicated
 
 	health *health
 	giving givingWay

@@ -25,7 +25,7 @@ const maxPeerBody = 16 << 20
 // peerProtocol is the version of what nodes say to each other over the one port:
 // PeerState, reports, notes, records. Nodes of different ones do not share a
 // lease.
-const peerProtocol = 1
+const peerProtocol = 2
 
 // PeerState is what a node tells the others of itself.
 type PeerState struct {
@@ -84,6 +84,7 @@ func (n *Node) serveHTTP() {
 	m.HandleFunc("POST /peer/litefs-id", handle(n.serveLiteFSID))
 	m.HandleFunc("POST /peer/handoff", handle(n.serveHandoff))
 	m.HandleFunc("POST /peer/members", handle(n.serveMembers))
+	m.HandleFunc("POST /peer/applied", n.serveApplied)
 	if n.relay != nil {
 		m.Handle("/relay/", n.relay)
 	}

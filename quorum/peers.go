@@ -138,8 +138,36 @@ func (n *Node) CheckPeers() error {
 	case err := <-n.fatal:
 		return err
 	default:
-		return n.checkModes()
 	}
+	if err := n.checkCopies(); err != nil {
+		return err
+	}
+	return n.checkModes()
+}
+
+// checkCopies refuses quorum.confirm: replicated where witnesses leave too few
+// nodes with data, as far as they have said that they are.
+func (n *Node) checkCopies() error {
+	if !n.cfg.Replicated {
+		return nil
+	}
+	voters, _ := n.voters()
+	all := len(voters)
+	if all == 0 {
+		all = len(n.cfg.Peers)
+	}
+	data := all
+	n.mu.Lock()
+	defer n.mu.Unlock()
+	for _, rec := range n.peerStates {
+		if rec.state.Witness && (len(voters) == 0 || slices.Contains(voters, raft.ServerID(rec.state.RaftID))) {
+			data--
+		}
+	}
+	if need := all - all/2; data < need {
+		return fmt.Errorf("quorum.confirm: replicated needs %d nodes with data of %d voters, and there are %d; add one (`litefence peers add`), or use quorum or lease", need, all, data)
+	}
+	return nil
 }
 
 // peerState is what this node tells the others.
@@ -176,16 +204,17 @@ func (n *Node) peerState(ctx context.Context) PeerState {
 	return s
 }
 
-// markedPositions returns the positions of the other voters that are marked as
-// following ref.
-func (n *Node) markedPositions(ref policy.OpenRef) []policy.Positions {
+// markedPositions returns, by raft ID, the positions of the other voters that are
+// marked as following ref.
+func (n *Node) markedPositions(ref policy.OpenRef) map[string]policy.Positions {
 	n.mu.Lock()
 	defer n.mu.Unlock()
 	return n.markedLocked(ref)
 }
 
-func (n *Node) markedLocked(ref policy.OpenRef) (all []policy.Positions) {
+func (n *Node) markedLocked(ref policy.OpenRef) map[string]policy.Positions {
 	voters, _ := n.voters()
+	all := map[string]policy.Positions{}
 	for _, rec := range n.peerStates {
 		// A majority of the voters is what an election can ask; one that was
 		// removed, or came back under another ID, holds nothing for it.
@@ -195,7 +224,7 @@ func (n *Node) markedLocked(ref policy.OpenRef) (all []policy.Positions) {
 		// Where LiteFS streams by itself no relay marks its replicas. They count as
 		// holding what they say: record looks it up in this node's own history.
 		if rec.err == nil && (rec.state.Marker == ref || n.follows()) {
-			all = append(all, rec.state.Positions)
+			all[rec.state.RaftID] = rec.state.Positions
 		}
 	}
 	return all

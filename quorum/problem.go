@@ -17,6 +17,8 @@ func problemOf(res policy.ElectionResult) string {
 		return "no writes: " + res.Conflict + "; stop the wrong one"
 	case res.Missing || res.Winner != "":
 		return ""
+	case res.Uncopied:
+		return "no primary: quorum.confirm is replicated, and none of the nodes that have every acknowledged transaction answers (`litefence status` names them under copies); start one of them, or run `litefence accept-loss` on the node that shall go on without it"
 	case res.Unsynced:
 		return "no primary: policy.require-synced, and transactions known of the last primary are missing on all that answer; start the last primary, or run `litefence accept-loss` on the node that shall go on without them"
 	}

@@ -21,6 +21,7 @@ const (
 	KindClusterID Kind = "clusterid" // LiteFS's cluster id, put by its primary
 	KindAccept    Kind = "accept"    // an operator takes Node's data where the newest Open's is gone
 	KindConfirmed Kind = "confirmed" // the cluster id is on that LiteFS's disk
+	KindCopies    Kind = "copies"    // from now on nothing is acknowledged under the newest Open that these nodes do not have
 )
 
 // Record is one command in raft's log, as JSON. A record counts only if the
@@ -36,7 +37,8 @@ type Record struct {
 	Lease     time.Duration    `json:"lease,omitempty"`
 	Positions policy.Positions `json:"positions,omitempty"`
 	ClusterID string           `json:"cluster_id,omitempty"`
-	To        string           `json:"to,omitempty"` // Close: raft ID of the node that has all that Node has, Positions
+	To        string           `json:"to,omitempty"`     // Close: raft ID of the node that has all that Node has, Positions
+	Copies    []string         `json:"copies,omitempty"` // Copies: their raft IDs
 }
 
 func (r Record) encode() []byte {
@@ -64,6 +66,10 @@ type state struct {
 	Confirmed bool   `json:"confirmed"`
 	// Voters is the index of the newest committed raft configuration.
 	Voters uint64 `json:"voters"`
+	// Copied: nothing was acknowledged under Open that one of Copies, by raft ID,
+	// did not have.
+	Copied bool     `json:"copied"`
+	Copies []string `json:"copies,omitempty"`
 }
 
 // creditable reports whether what the voters say of older leaders counts. The
@@ -77,6 +83,7 @@ func (s state) lineage() policy.Lineage {
 	return policy.Lineage{
 		Open: s.ref(), Held: s.Held, Opened: s.Open.Positions, Used: s.Used,
 		Accepted: policy.Acceptance{Node: s.Accept.Node, ID: s.Accept.RaftID, Positions: s.Accept.Positions},
+		Copied:   s.Copied, Copies: s.Copies, Opener: s.Open.RaftID,
 	}
 }
 
@@ -90,6 +97,8 @@ func (s state) apply(r Record, index, logTerm uint64) (state, error) {
 	switch r.Kind {
 	case KindOpen:
 		s.Newest, s.Open, s.Index, s.Held, s.Accept, s.Used = r, r, index, r.Positions, Record{}, false
+		// Nobody is in step with r who does not have what was acknowledged before it.
+		s.Copied, s.Copies = false, nil
 	case KindClose:
 		if r.ID != s.Open.ID || r.RaftID != s.Open.RaftID {
 			return s, fmt.Errorf("close of %s by %s: the newest open is %s by %s", r.ID, r.RaftID, s.Open.ID, s.Open.RaftID)
@@ -98,6 +107,7 @@ func (s state) apply(r Record, index, logTerm uint64) (state, error) {
 		if r.To != "" {
 			// Nobody who lacks an acknowledged transaction may come next.
 			s.Held = r.Positions
+			s.Copied, s.Copies = false, nil // Held says it better
 		}
 	case KindHeld:
 		if r.ID != s.Open.ID || s.Newest.Kind == KindClose {
@@ -106,6 +116,11 @@ func (s state) apply(r Record, index, logTerm uint64) (state, error) {
 			return s, fmt.Errorf("held positions of %s: the newest open is %s (%s)", r.ID, s.Open.ID, s.Newest.Kind)
 		}
 		s.Held, s.Used = r.Positions, true
+	case KindCopies:
+		if r.ID != s.Open.ID || s.Newest.Kind == KindClose {
+			return s, fmt.Errorf("copies of %s: the newest open is %s (%s)", r.ID, s.Open.ID, s.Newest.Kind)
+		}
+		s.Copied, s.Copies = true, r.Copies
 	case KindAccept:
 		if r.ID != s.Open.ID {
 			return s, fmt.Errorf("loss accepted on %q after open %q: the newest open is %q", r.Node, r.ID, s.Open.ID)

@@ -74,6 +74,9 @@ type Status struct {
 
 	HealthStatus policy.Health `json:"health_status"`
 	Health       HealthView    `json:"health"`
+
+	// Copies is what commits wait for, with quorum.confirm: replicated.
+	Copies *CopiesStatus `json:"copies,omitempty"`
 }
 
 // PeerStatus is another node as this one sees it.
@@ -295,6 +298,7 @@ func (n *Node) statusWith(pos policy.Positions, marker policy.OpenRef) Status {
 		Membership: n.membership,
 	}
 	s.QuorumLost, s.LeaseMS = n.QuorumLost(), n.cfg.Lease.Milliseconds()
+	s.Copies = n.copiesStatus()
 	if !s.InStep {
 		s.OutOfStep = n.outOfStep
 	}

@@ -32,6 +32,10 @@ func (l *localLiteFS) ClusterID(ctx context.Context) (string, error) {
 	return info.ClusterID, err
 }
 
+func (l *localLiteFS) Applied(ctx context.Context, ready func() error, fn func(db string, pos policy.Pos) error) error {
+	return l.client.Applied(ctx, ready, fn)
+}
+
 func (l *localLiteFS) Marker() (policy.OpenRef, error) {
 	m, err := litefs.ReadMarker(l.dataDir)
 	return policy.OpenRef(m), err
