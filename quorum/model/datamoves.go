@@ -13,6 +13,8 @@ func (w *dataWorld) elect(n int) {
 	if !w.nodes[n].up || 2*up <= w.n {
 		return
 	}
+	w.pending = w.pending[:min(w.kept, len(w.pending))]
+	w.settle()
 	w.term++
 	w.leader = int8(n)
 	if w.o.say != nil {
@@ -42,6 +44,7 @@ func (w *dataWorld) follow(n int) {
 // endRole takes the key from LiteFS: gate, drain, and only then.
 func (w *dataWorld) endRole(nd *dataNode) {
 	nd.gate, nd.ending = false, true
+	nd.copies.waits = [dbs]int32{} // in doubt
 	if nd.op.on && !nd.op.landed && w.off.on(OperationOfGrant) && nd.primary {
 		return
 	}
