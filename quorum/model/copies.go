@@ -140,7 +140,7 @@ func (w *dataWorld) hearCopies(y int) {
 	for n := range w.n {
 		p := &w.nodes[n]
 		if !s.has || n == y || !p.up || !p.primary || p.open == 0 || !p.marked ||
-			s.open != p.open && w.off.on(CopiesUnderOpen) {
+			s.open != p.open && w.off.on(CopiesInStep) {
 			continue
 		}
 		at := &p.copies.at[y]

@@ -40,6 +40,22 @@ var copiedMoves = append(withoutTampering(), []dataMove{
 		w.lookCopies(n)
 		w.writeCopies(n, st[3]&3 != 0, int(st[3]>>2))
 	}},
+	{"write, and acknowledge in the midst of a change", 10, 0, func(w *dataWorld, st Step) {
+		n, i := w.opener(st[1]), int8(st[2]%dbs)
+		w.write(n, i)
+		w.write(n, i)
+		w.chooseCopies(n, int(st[2]>>1))
+		w.lookCopies(n)
+		for y := range w.n {
+			if st[3]>>y&1 == 0 {
+				w.frame(y, i, true)
+				w.sayCopies(y)
+				w.hearCopies(y)
+			}
+		}
+		w.acknowledge(n)
+		w.writeCopies(n, true, 0)
+	}},
 	{"commit what is pending", 3, 0, func(w *dataWorld, st Step) { w.settle() }},
 	{"acknowledge", 20, 0, func(w *dataWorld, st Step) { w.acknowledge(w.opener(st[1])) }},
 	{"give up waiting", 1, 0, func(w *dataWorld, st Step) { w.nodes[w.pick(st[1])].copies.waits[st[2]%dbs] = 0 }},

@@ -122,17 +122,18 @@ const (
 	CopiesCaughtUp    // another set is written once its nodes have everything that was acknowledged
 	CopiesFrozen      // nothing is acknowledged between that look and the commit
 	CopiesUnknown     // nor, where it is unknown what became of it, before a later one is committed
-	CopiesUnderOpen   // what a node reports to have counts under the Open only that it follows
-	CopiesInStep      // and only while it is marked as in step with it
+	CopiesInStep      // what a node reports to have counts under the Open only that it follows, and is in step with
 	CopiesHeld        // what is recorded as held all of the set hold
 	CopiesHeldSettled // and nothing is recorded while that set is being changed
 	CopiesClosed      // a Close that names a successor with everything ends the set
 
 	numRules
+)
 
+const (
 	// Prompt is no rule but a kinder world, to see what a rule is there for:
 	// raft's replication goroutines end before a deposed leader answers.
-	Prompt
+	Prompt = numRules + iota
 	// NoCredit waits the whole wait.
 	NoCredit
 	// LossOnly asks not whether somebody may become primary, only whether
@@ -198,12 +199,11 @@ var ruleNames = [...]string{
 	CopiesCaughtUp:      "CopiesCaughtUp",
 	CopiesFrozen:        "CopiesFrozen",
 	CopiesUnknown:       "CopiesUnknown",
-	CopiesUnderOpen:     "CopiesUnderOpen",
 	CopiesInStep:        "CopiesInStep",
 	CopiesHeld:          "CopiesHeld",
 	CopiesHeldSettled:   "CopiesHeldSettled",
 	CopiesClosed:        "CopiesClosed",
-	numRules:            "", Prompt: "Prompt", NoCredit: "NoCredit", LossOnly: "LossOnly",
+	Prompt:              "Prompt", NoCredit: "NoCredit", LossOnly: "LossOnly",
 }
 
 // ruleTexts says each rule as DESIGN.md does, shorter.
@@ -265,8 +265,7 @@ var ruleTexts = [numRules]string{
 	CopiesCaughtUp:      "another set is written once its nodes have everything that was acknowledged",
 	CopiesFrozen:        "nothing is acknowledged between that look and the commit",
 	CopiesUnknown:       "nor, where it is unknown what became of it, before a later one is committed",
-	CopiesUnderOpen:     "what a node reports to have counts under the Open only that it follows",
-	CopiesInStep:        "and only while it is marked as in step with it",
+	CopiesInStep:        "what a node reports to have counts under the Open only that it follows, and is in step with",
 	CopiesHeld:          "what is recorded as held all of the set hold",
 	CopiesHeldSettled:   "and nothing is recorded while that set is being changed",
 	CopiesClosed:        "a Close that names a successor with everything ends the set",

@@ -34,9 +34,11 @@ func variants() (all []variant) {
 		}
 		v := variant{Lease, Without(r)}
 		switch {
+		case r >= CopiesNamed && r < CopiesHeld:
+			v = variant{Copied, Without(r, LossOnly)}
 		case r == Confirm:
 			v.world = Frozen
-		case r >= CopiesNamed:
+		case r >= CopiesHeld:
 			v.world = Copied
 		case r > Confirm:
 			v.world = Data
