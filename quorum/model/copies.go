@@ -20,6 +20,7 @@ type copies struct {
 	settled bool // raft's log says so for certain
 	stage   copyStage
 	next    idSet
+	maybe   idSet            // all that raft's log may name by now
 	at      [maxNodes]copyAt // what each has reported
 	waits   [dbs]int32       // carried out and not acknowledged
 	acked   [dbs]int32
@@ -109,7 +110,7 @@ func (w *dataWorld) names(s idSet) (list string) {
 
 // copiesHold is whom Held goes by, and how many of them with the primary.
 func (w *dataWorld) copiesHold(b *dataNode) (others []policy.Positions, k int) {
-	if c := &b.copies; (!c.settled || c.stage != copyIdle) && w.off.on(CopiesHeldSettled) {
+	if c := &b.copies; (!c.settled || c.stage != copyIdle) && w.off.on(CopiesHeld) {
 		return nil, 0
 	}
 	for i := len(w.log) - 1; i >= 0 && w.log[i].kind != rOpen; i-- {
@@ -155,6 +156,17 @@ func (w *dataWorld) hearCopies(y int) {
 	}
 }
 
+// vouches reports whether n, the opener, may say that y is in step. Who asks is
+// not: whatever it had is gone.
+func (w *dataWorld) vouches(n, y int) bool {
+	c, nd := &w.nodes[n].copies, &w.nodes[y]
+	if !w.copied || !w.off.on(CopiesMarked) {
+		return true
+	}
+	c.at[y] = copyAt{}
+	return !c.maybe.has(nd.id) || !w.behind(nd.db, c.acked)
+}
+
 // behind reports whether db lacks a transaction that want has, by number.
 func (w *dataWorld) behind(db, want [dbs]int32) bool {
 	for i := range db {
@@ -185,6 +197,7 @@ func (w *dataWorld) chooseCopies(n, from int) {
 	}
 	if c.next.n() == w.wanted() {
 		c.stage = copyChosen
+		c.maybe |= c.next
 	}
 }
 
@@ -218,7 +231,7 @@ func (w *dataWorld) writeCopies(n int, known bool, kept int) {
 	if known && leads {
 		w.settle()
 		w.commitCopies(r)
-		c.set, c.settled = c.next, true
+		c.set, c.settled, c.maybe = c.next, true, c.next
 		return
 	}
 	if leads {

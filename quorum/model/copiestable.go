@@ -1,9 +1,8 @@
 package model
 
-// copiedMoves are those of Data, without data that is restored or wiped while the
-// node keeps its raft ID, and what copies need.
+// copiedMoves are those of Data, without backups that are restored, and what copies need.
 var copiedMoves = append(withoutTampering(), []dataMove{
-	{"report what is there", 10, 0, func(w *dataWorld, st Step) {
+	{"report what is there", 7, 0, func(w *dataWorld, st Step) {
 		y := w.pick(st[1])
 		w.sayCopies(y)
 		if st[2]&3 != 0 {
@@ -11,7 +10,7 @@ var copiedMoves = append(withoutTampering(), []dataMove{
 		}
 	}},
 	{"hear what is there", 6, 0, func(w *dataWorld, st Step) { w.hearCopies(w.pick(st[1])) }},
-	{"replicate and report", 24, 0, func(w *dataWorld, st Step) {
+	{"replicate and report", 20, 0, func(w *dataWorld, st Step) {
 		late := rarely(st[1])
 		for y := range w.n {
 			if late>>y&1 != 0 {
@@ -58,8 +57,9 @@ var copiedMoves = append(withoutTampering(), []dataMove{
 	}},
 	{"commit what is pending", 3, 0, func(w *dataWorld, st Step) { w.settle() }},
 	{"acknowledge", 20, 0, func(w *dataWorld, st Step) { w.acknowledge(w.opener(st[1])) }},
-	{"give up waiting", 1, 0, func(w *dataWorld, st Step) { w.nodes[w.pick(st[1])].copies.waits[st[2]%dbs] = 0 }},
+	{"give up waiting", 5, 0, func(w *dataWorld, st Step) { w.nodes[w.pick(st[1])].copies.waits[st[2]%dbs] = 0 }},
 	{"hand off", 3, dElect, func(w *dataWorld, st Step) { w.handOff(w.opener(st[1]), w.pick(st[2])) }},
+	{"wipe the data", 2, dTamper, func(w *dataWorld, st Step) { w.tamper(w.pick(st[1]), files{}, "wiped") }},
 	{"replace a machine", 3, dTamper, func(w *dataWorld, st Step) { w.replace(w.pick(st[1])) }},
 }...)
 

@@ -131,6 +131,9 @@ func (w *dataWorld) ask(n int) {
 	if !nd.stream || !w.serving(nd.from) || w.nodes[nd.from].open != nd.under && w.off.on(MarkerPerOpen) {
 		return
 	}
+	if nd.marker != nd.under && !w.vouches(int(nd.from), n) {
+		return
+	}
 	if w.inHistory(&w.nodes[nd.from].files, nd.db) || !w.off.on(MarkerHistory) {
 		nd.answered, nd.answerTo = nd.under, nd.term
 	}

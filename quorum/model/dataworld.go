@@ -247,7 +247,7 @@ func (w *dataWorld) report(n int, f files) policy.Report {
 	}
 	r.Marker = ref(m)
 	l := w.lineageAt(len(w.log))
-	if !w.off.on(InStep) {
+	if !w.off.on(InStep) || w.copied && !w.off.on(CopiesMarked) && (r.Positions.Equal(l.Held) || r.Positions.Equal(l.Opened)) {
 		r.Marker = l.Open
 	}
 	if !w.off.on(NotBehind) && r.InStep(l) && !l.Open.IsZero() {

@@ -117,15 +117,15 @@ const (
 	SetAsideFreshReport // and against a report of its opener read after ours
 	RecheckAtOpen       // the Open stands where the report stood that it was chosen by
 
-	CopiesNamed       // a commit is acknowledged once every node of the set that raft's log names has it, not any so many
-	CopiesOnly        // only the opener and the nodes of that set may become primary
-	CopiesCaughtUp    // another set is written once its nodes have everything that was acknowledged
-	CopiesFrozen      // nothing is acknowledged between that look and the commit
-	CopiesUnknown     // nor, where it is unknown what became of it, before a later one is committed
-	CopiesInStep      // what a node reports to have counts under the Open only that it follows, and is in step with
-	CopiesHeld        // what is recorded as held all of the set hold
-	CopiesHeldSettled // and nothing is recorded while that set is being changed
-	CopiesClosed      // a Close that names a successor with everything ends the set
+	CopiesNamed    // a commit is acknowledged once every node of the set that raft's log names has it, not any so many
+	CopiesOnly     // only the opener and the nodes of that set may become primary
+	CopiesCaughtUp // another set is written once its nodes have everything that was acknowledged
+	CopiesFrozen   // nothing is acknowledged between that look and the commit
+	CopiesUnknown  // nor, where it is unknown what became of it, before a later one is committed
+	CopiesInStep   // what a node reports to have counts under the Open only that it follows, and is in step with
+	CopiesMarked   // one of the set that lost its data is in step again once it has all of it, and says so anew
+	CopiesHeld     // what is recorded as held all of the set hold, and nothing is while that is being changed
+	CopiesClosed   // a Close that names a successor with everything ends the set
 
 	numRules
 )
@@ -200,8 +200,8 @@ var ruleNames = [...]string{
 	CopiesFrozen:        "CopiesFrozen",
 	CopiesUnknown:       "CopiesUnknown",
 	CopiesInStep:        "CopiesInStep",
+	CopiesMarked:        "CopiesMarked",
 	CopiesHeld:          "CopiesHeld",
-	CopiesHeldSettled:   "CopiesHeldSettled",
 	CopiesClosed:        "CopiesClosed",
 	Prompt:              "Prompt", NoCredit: "NoCredit", LossOnly: "LossOnly",
 }
@@ -266,7 +266,7 @@ var ruleTexts = [numRules]string{
 	CopiesFrozen:        "nothing is acknowledged between that look and the commit",
 	CopiesUnknown:       "nor, where it is unknown what became of it, before a later one is committed",
 	CopiesInStep:        "what a node reports to have counts under the Open only that it follows, and is in step with",
-	CopiesHeld:          "what is recorded as held all of the set hold",
-	CopiesHeldSettled:   "and nothing is recorded while that set is being changed",
+	CopiesMarked:        "one of the set that lost its data is in step again once it has all of it, and says so anew",
+	CopiesHeld:          "what is recorded as held all of the set hold, and nothing is while that is being changed",
 	CopiesClosed:        "a Close that names a successor with everything ends the set",
 }
