@@ -232,3 +232,27 @@ func TestReplicatedNeedsData(t *testing.T) {
 	n.cfg.Replicated = false
 	require.NoError(t, n.checkCopies())
 }
+
+// A node that the log names, and that has lost its data, is not told that it is in
+// step before it has everything again; nor does what it had said count.
+func TestReplicatedDataGone(t *testing.T) {
+	t.Parallel()
+	var c copies
+	ref := policy.OpenRef{Index: 1, ID: "a"}
+	c.begin(ref, 1)
+	at := &copyAt{policy.Positions{}}
+	require.True(t, c.join(ref, "x", at))
+	k := policy.Commit{DB: "db", Pos: policy.Pos{TXID: 5, Checksum: 5}}
+	c.note(at, policy.Positions{"db": k.Pos})
+	c.set, c.maybe, c.settled = append(c.set, "x"), append(c.maybe, "x"), true
+	require.True(t, c.lookLocked(k))
+
+	require.False(t, c.vouches(ref, "x", policy.Positions{"db": {TXID: 4, Checksum: 4}}))
+	require.False(t, c.lookLocked(k), "it was said before the data was gone")
+	c.note(at, policy.Positions{"db": k.Pos})
+	require.False(t, c.lookLocked(k), "on the old connection")
+	require.True(t, c.vouches(ref, "x", policy.Positions{"db": k.Pos}))
+	require.True(t, c.vouches(ref, "y", policy.Positions{}), "it may not become primary")
+	c.end()
+	require.False(t, c.vouches(ref, "x", policy.Positions{}), "the role's end changes nothing")
+}
