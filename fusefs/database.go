@@ -58,6 +58,8 @@ type database struct {
 	writeSeq  atomic.Uint64 // counts grants of WRITE
 	repairing atomic.Bool
 	orphaned  atomic.Bool // dropped below; another database may bear the name
+
+	unconfirmed atomic.Pointer[unconfirmed] // a commit whose owner was told nothing yet
 }
 
 // databaseTable holds the databases by name.

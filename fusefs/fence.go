@@ -1,10 +1,6 @@
 package fusefs
 
-import (
-	"context"
-	"sync/atomic"
-	"time"
-)
+import "sync/atomic"
 
 // enter is the first look of a write to a file of kind k. In observe mode
 // everything passes and the refusal is only counted.
@@ -22,20 +18,6 @@ func (f *FS) enter(k Kind) (Ticket, error) {
 	return Ticket{}, errFenced
 }
 
-// secondLook follows the lower operation of a commit point. An error means:
-// done below, but nobody may be told so.
-func (f *FS) secondLook(t Ticket) error {
-	if f.cfg.Confirm != nil && f.cfg.Enforce && t.g != nil {
-		if err := f.confirm(t); err != nil {
-			return f.doubt(err)
-		}
-	}
-	if f.gate.Valid(t) {
-		return nil
-	}
-	return f.doubt(nil)
-}
-
 // doubt reports a commit that must not be called a success.
 func (f *FS) doubt(cause error) error {
 	f.count.inDoubt.Add(1)
@@ -45,17 +27,6 @@ func (f *FS) doubt(cause error) error {
 	f.log.Warn("commit in doubt: the lease was lost while it was carried out", "cause", cause)
 	return errInDoubt
 }
-
-// confirm bounds the quorum round by the lease: after its end the answer could
-// not help.
-func (f *FS) confirm(t Ticket) error {
-	ctx, cancel := context.WithTimeout(f.workers.ctx, time.Duration(t.g.until.Load()-BootNow())+confirmSlack)
-	defer cancel()
-	return f.cfg.Confirm(ctx)
-}
-
-// confirmSlack lets a round that is under way when the lease is extended end.
-const confirmSlack = 2 * time.Second
 
 // testHooks let tests stop an operation at a named place. Empty outside.
 type testHooks struct {

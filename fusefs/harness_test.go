@@ -37,7 +37,7 @@ type rig struct {
 	proc  *exec.Cmd
 	exit  chan struct{}
 
-	confirm atomic.Pointer[func() error]
+	confirm atomic.Pointer[func(context.Context, policy.Commit) error]
 	drops   atomic.Int64 // that tellDrops has passed on
 
 	mu    sync.Mutex
@@ -103,9 +103,9 @@ func (r *rig) fenceIt(options ...func(*Config)) {
 			return nil
 		},
 		Halt: r.halt,
-		Confirm: func(context.Context) error {
+		Confirm: func(ctx context.Context, c policy.Commit) error {
 			if fn := r.confirm.Load(); fn != nil {
-				return (*fn)()
+				return (*fn)(ctx, c)
 			}
 			return nil
 		},
@@ -288,4 +288,8 @@ func (r *rig) pos(db string) string {
 }
 
 // onConfirm sets what is asked between a commit point and its second look.
-func (r *rig) onConfirm(fn func() error) { r.confirm.Store(&fn) }
+func (r *rig) onConfirm(fn func() error) {
+	r.onCommit(func(context.Context, policy.Commit) error { return fn() })
+}
+
+func (r *rig) onCommit(fn func(context.Context, policy.Commit) error) { r.confirm.Store(&fn) }

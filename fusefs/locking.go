@@ -384,6 +384,7 @@ func (d *database) releaseOwner(owner uint64, shm bool) {
 // releaseHandle drops what FLUSH left, by file handle: it can be skipped, and
 // locks of an open file description get none.
 func (d *database) releaseHandle(fh uint64, shm bool) {
+	d.forgetUnconfirmed(fh)
 	d.mu.Lock()
 	var left map[uint64]slotSet
 	for s := range slots {

@@ -39,8 +39,11 @@ type Config struct {
 	Halt func(ctx context.Context, db string) error
 
 	// Confirm is asked between a commit point's lower operation and its second
-	// look. nil = no question.
-	Confirm func(ctx context.Context) error
+	// look; it may wait, and an error leaves the commit in doubt. It must return
+	// when ctx ends: with the mount, with the process that waits, or some time
+	// after the end of the lease. c.Pos is LiteFS's position at the commit or
+	// after it. nil = no question.
+	Confirm func(ctx context.Context, c policy.Commit) error
 
 	Log *slog.Logger
 
@@ -60,6 +63,7 @@ type FS struct {
 	count  counters
 	would  observed
 	times  [ops]Timing
+	waits  Timing // of Config.Confirm
 	since  time.Time
 	dev    uint64                      // device number of the mount
 	owner  atomic.Pointer[unix.Stat_t] // what LiteFS's attributes have in common
@@ -70,6 +74,8 @@ type FS struct {
 	workers workers
 	settler *func(context.Context) error
 	hooks   testHooks
+
+	saidSlow atomic.Int64 // BootNow, of the last word about a slow commit
 }
 
 // Mount makes the fenced mount and serves it until Unmount, or until it is

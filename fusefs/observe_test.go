@@ -43,8 +43,7 @@ func TestObserveModeCutsNobodyOff(t *testing.T) {
 	for _, mode := range []string{"WAL", "DELETE"} {
 		t.Run(mode, func(t *testing.T) {
 			r := newRig(t, observing)
-			confirm := func() error { return errors.New("nobody confirms") }
-			r.confirm.Store(&confirm)
+			r.onConfirm(func() error { return errors.New("nobody confirms") })
 			a := startApp(t)
 			openDB(r, a, "w", mode)
 			a.must("w", "CREATE TABLE t (x)")

@@ -95,9 +95,9 @@ func (f *rawFS) Write(cancel <-chan struct{}, in *fuse.WriteIn, data []byte) (ui
 	case h.node.kind.virtual() || h.lower == nil:
 		err = errForbidden
 	case h.node.kind == KindWAL:
-		n, err = h.node.db.writeWAL(h, owner, data, int64(in.Offset))
+		n, err = h.node.db.writeWAL(waiter{cancel, in.Pid}, h, owner, data, int64(in.Offset))
 	default:
-		n, err = f.write(h, owner, in.Pid, data, int64(in.Offset))
+		n, err = f.write(waiter{cancel, in.Pid}, h, owner, data, int64(in.Offset))
 	}
 	if err == nil && in.Flags&unix.O_DSYNC != 0 {
 		err = h.sync()
@@ -106,11 +106,11 @@ func (f *rawFS) Write(cancel <-chan struct{}, in *fuse.WriteIn, data []byte) (ui
 }
 
 // write is a write to anything but -wal and -shm.
-func (f *FS) write(h *handle, owner uint64, task uint32, data []byte, off int64) (int, error) {
+func (f *FS) write(w waiter, h *handle, owner uint64, data []byte, off int64) (int, error) {
 	t, err := f.enter(h.node.kind)
 	if err == nil {
 		var later bool
-		later, err = f.writeBelow(t, h, owner, task, data, off)
+		later, err = f.writeBelow(t, w, h, owner, data, off)
 		if !later {
 			f.gate.Leave(t)
 		}
@@ -129,12 +129,12 @@ func (f *FS) write(h *handle, owner uint64, task uint32, data []byte, off int64)
 // journal, and counts on that when it rolls back, so a journal's error must be
 // told at once; of the database it restores what is in the journal, whatever
 // became of its writes.
-func (f *FS) writeBelow(t Ticket, h *handle, owner uint64, task uint32, data []byte, off int64) (later bool, err error) {
+func (f *FS) writeBelow(t Ticket, w waiter, h *handle, owner uint64, data []byte, off int64) (later bool, err error) {
 	d, k := h.node.db, h.node.kind
 	if d == nil {
 		return false, writeAll(h.lower.fd, data, off)
 	}
-	if err := d.mayWrite(owner, task, t); err != nil {
+	if err := d.mayWrite(owner, w.task, t); err != nil {
 		return false, err
 	}
 	if err := f.keepsMode(h, data, off); err != nil {
@@ -163,7 +163,7 @@ func (f *FS) writeBelow(t Ticket, h *handle, owner uint64, task uint32, data []b
 	}
 	d.committedJournal()
 	d.cutJournal(h.lower.fd)
-	return false, f.secondLook(t)
+	return false, d.secondLook(t, w, nil)
 }
 
 // writes notes a write of the database file that is about to be carried out,
@@ -260,14 +260,14 @@ func (f *rawFS) SetAttr(cancel <-chan struct{}, in *fuse.SetAttrIn, out *fuse.At
 	if n == nil {
 		return fuse.ENOENT
 	}
-	if err := f.setAttr(n, in); err != nil {
+	if err := f.setAttr(waiter{cancel, in.Pid}, n, in); err != nil {
 		return f.status(err)
 	}
 	_, err := f.attr(n, nil, &out.Attr)
 	return f.status(err)
 }
 
-func (f *FS) setAttr(n *node, in *fuse.SetAttrIn) error {
+func (f *FS) setAttr(w waiter, n *node, in *fuse.SetAttrIn) error {
 	size, resize := in.GetSize()
 	switch {
 	case n.kind == KindBlocked:
@@ -287,10 +287,10 @@ func (f *FS) setAttr(n *node, in *fuse.SetAttrIn) error {
 	if !resize {
 		return nil // modes, owners, times: LiteFS says OK and forgets them
 	}
-	return f.truncate(n, in, int64(size), t)
+	return f.truncate(w, n, in, int64(size), t)
 }
 
-func (f *FS) truncate(n *node, in *fuse.SetAttrIn, size int64, t Ticket) error {
+func (f *FS) truncate(w waiter, n *node, in *fuse.SetAttrIn, size int64, t Ticket) error {
 	if n.db != nil {
 		var owner uint64
 		if in.Valid&fuse.FATTR_LOCKOWNER != 0 {
@@ -320,7 +320,7 @@ func (f *FS) truncate(n *node, in *fuse.SetAttrIn, size int64, t Ticket) error {
 	case err == nil && n.kind == KindJournal && size == 0:
 		n.db.knownSize(n.kind).forget()
 		n.db.committedJournal()
-		return f.secondLook(t)
+		return n.db.secondLook(t, w, nil)
 	}
 	return err
 }
@@ -353,10 +353,10 @@ func (f *FS) truncateLower(n *node, in *fuse.SetAttrIn, size int64) error {
 // fenced only if it is empty; one that a writer counts on never goes: LiteFS
 // exits when it is missing at the WRITE unlock (db.go, CommitWAL).
 func (f *rawFS) Unlink(cancel <-chan struct{}, in *fuse.InHeader, name string) fuse.Status {
-	return f.status(f.unlink(name))
+	return f.status(f.unlink(waiter{cancel, in.Pid}, name))
 }
 
-func (f *FS) unlink(name string) error {
+func (f *FS) unlink(w waiter, name string) error {
 	base, k := parseName(name)
 	switch k {
 	case KindPrimary:
@@ -391,8 +391,12 @@ func (f *FS) unlink(name string) error {
 		f.vanished(name, base, k)
 	}
 	if k == KindJournal {
-		f.dbs.get(base).committedJournal()
-		return f.secondLook(t)
+		d := f.dbs.get(base)
+		d.committedJournal()
+		if later, err := d.putOff(t); later || err != nil {
+			return err
+		}
+		return d.secondLook(t, w, nil)
 	}
 	return nil
 }

@@ -78,9 +78,24 @@ func (f *FS) setLk(cancel <-chan struct{}, in *fuse.LkIn, wait bool) error {
 	if d == nil {
 		return f.setLockBelow(cancel, in, wait)
 	}
+	u := d.takeUnconfirmed(r)
+	if u == nil {
+		return d.setLk(cancel, r, wait)
+	}
+	// SQLite gives EXCLUSIVE up now, and nobody has been told of its commit. The
+	// lock is changed all the same: after an error SQLite goes on to unlock.
+	doubt := d.secondLook(u.ticket, waiter{cancel, in.Pid}, &u.at)
+	if err := d.setLk(cancel, r, wait); doubt == nil {
+		return err
+	}
+	return doubt
+}
+
+func (d *database) setLk(cancel <-chan struct{}, r request, wait bool) error {
 	if r.typ == unlocked {
 		return d.unlock(r.owner, r.slots)
 	}
+	f := d.fs
 	if err := d.holdBack(f.workers.ctx, cancel, r); err != nil && !(wait && err == syscall.EAGAIN) {
 		return err
 	}

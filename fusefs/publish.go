@@ -15,14 +15,20 @@ import (
 
 // writeWAL is a write to -wal. All but the one that completes the commit frame
 // are acknowledged while LiteFS is still taking them.
-func (d *database) writeWAL(h *handle, owner uint64, data []byte, off int64) (int, error) {
+func (d *database) writeWAL(w waiter, h *handle, owner uint64, data []byte, off int64) (int, error) {
 	t, err := d.fs.enter(KindWAL)
 	if err != nil {
 		return 0, err
 	}
-	d.walMu.Lock()
-	defer d.walMu.Unlock()
-	later, err := d.writeFrames(t, h, owner, data, off)
+	later, at, err := d.writeFrames(t, h, owner, data, off)
+	if at != nil {
+		if d.fs.asks(t) {
+			// This write keeps the inode's lock while it waits: who opens the
+			// -wal from now on gets another one.
+			d.fs.nodes.drop(h.node.name)
+		}
+		err = d.secondLook(t, w, at)
+	}
 	if !later {
 		d.fs.gate.Leave(t)
 	}
@@ -32,14 +38,17 @@ func (d *database) writeWAL(h *handle, owner uint64, data []byte, off int64) (in
 	return len(data), nil
 }
 
-// writeFrames reports whether the write goes on later, with the ticket.
-func (d *database) writeFrames(t Ticket, h *handle, owner uint64, data []byte, off int64) (later bool, err error) {
+// writeFrames reports whether the write goes on later, with the ticket, and
+// which position LiteFS has by it where it was a commit.
+func (d *database) writeFrames(t Ticket, h *handle, owner uint64, data []byte, off int64) (later bool, at *position, err error) {
+	d.walMu.Lock()
+	defer d.walMu.Unlock()
 	// Waiting for walMu took time: look again right before the write.
 	if !d.fs.still(t) {
-		return false, errFenced
+		return false, nil, errFenced
 	}
 	if err := d.mayWrite(owner, 0, t); err != nil {
-		return false, err
+		return false, nil, err
 	}
 	if seq := d.writeSeq.Load(); seq != d.wal.seq {
 		d.wal.begin(seq)
@@ -49,23 +58,25 @@ func (d *database) writeFrames(t Ticket, h *handle, owner uint64, data []byte, o
 	}
 	ask := d.wal.note(off, data)
 	if !ask && d.inTx(owner) {
-		return d.later(lowerWrite{file: h.lower, off: off, ticket: t, kind: KindWAL}, data)
+		later, err = d.later(lowerWrite{file: h.lower, off: off, ticket: t, kind: KindWAL}, data)
+		return later, nil, err
 	}
 	if err := d.pipe.finish(); err != nil {
-		return false, err
+		return false, nil, err
 	}
 	if err := d.ensureWrite(); err != nil {
-		return false, err
+		return false, nil, err
 	}
 	if !d.fs.still(t) {
-		return false, d.refuseCommit(h)
+		return false, nil, d.refuseCommit(h)
 	}
 	err = writeAll(h.lower.fd, data, off)
 	d.cache.wal.wrote(off + int64(len(data)))
 	if err != nil || !ask {
-		return false, err
+		return false, nil, err
 	}
-	return false, d.publish(t, h)
+	at, err = d.publish(t, h)
+	return false, at, err
 }
 
 // readPageSize learns the page size of a WAL that was begun before us.
@@ -80,33 +91,33 @@ func (d *database) readPageSize(h *handle) {
 // writer of a WAL always has, keeps LiteFS's own writers out from then on, so
 // WRITE is taken again only if more frames come. Where -pos has not moved LiteFS
 // saw no transaction, because SQLite has yet to make the checksums anew
-// (iReCksum); the next write of the commit frame tries again. Called with walMu
-// held.
-func (d *database) publish(t Ticket, h *handle) error {
+// (iReCksum); the next write of the commit frame tries again, and nil is
+// returned. Called with walMu held.
+func (d *database) publish(t Ticket, h *handle) (*position, error) {
 	before, err := d.positionBefore()
 	if err != nil {
-		return err
+		return nil, err
 	}
 	d.fs.hooks.afterCommitFrame.run(d.name)
 	if !d.fs.still(t) {
 		// Not published yet: it can still be a refusal instead of a doubt.
-		return d.refuseCommit(h)
+		return nil, d.refuseCommit(h)
 	}
 	if err := d.commitBelow(); err != nil {
-		return err
+		return nil, err
 	}
 	after, err := d.positionAfter()
 	if err != nil {
-		return d.fs.doubt(err)
+		return nil, d.fs.doubt(err)
 	}
 	if after == before {
-		return nil
+		return nil, nil
 	}
 	d.wal.published()
 	d.committedWAL(before, after)
 	d.fs.count.published.Add(1)
 	d.fs.hooks.afterPublish.run(d.name)
-	return d.fs.secondLook(t)
+	return &after, nil
 }
 
 // refuseCommit takes a commit frame back that nobody has seen.

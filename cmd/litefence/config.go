@@ -46,6 +46,9 @@ type QuorumConfig struct {
 	Insecure         bool
 }
 
+// confirmReplicated is a value of quorum.confirm.
+const confirmReplicated = "replicated"
+
 // TLSConfig names PEM files; either all three are set or none.
 type TLSConfig struct{ CA, Cert, Key string }
 

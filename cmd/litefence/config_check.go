@@ -150,6 +150,9 @@ func (d *configDecoder) checkTransport() error {
 
 func (d *configDecoder) checkLiteFS() error {
 	l := d.c.LiteFS
+	if l.follows() && d.c.Quorum.Confirm == confirmReplicated {
+		return d.errorf("quorum.confirm", "%s needs litefs.mode: serve: a LiteFS with a lease of its own streams past us, and chooses its next primary by itself; use lease or quorum", confirmReplicated)
+	}
 	for _, k := range []struct{ key, addr string }{{"litefs.lease-listen", l.LeaseListen}, {"litefs.relay-listen", l.RelayListen}} {
 		if l.follows() && d.lines[k.key] != 0 {
 			return d.errorf(k.key, "has no effect with litefs.mode: follow; delete it")

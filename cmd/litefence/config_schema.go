@@ -32,7 +32,7 @@ func configSchema(c *Config) []configField {
 		{"quorum.heartbeat-timeout", setDuration(&c.Quorum.HeartbeatTimeout), "Raft's heartbeat and election timeout: how long a silent leader is borne with. 50 ms and more. Heartbeats go out five to ten times as often. Equal on all nodes; a peer with another is refused."},
 		{"quorum.lease", setDuration(&c.Quorum.Lease), "How long a leader may let writes pass after a majority has last answered it: the most that a cut-off primary goes on accepting them. From 4/10 of `quorum.heartbeat-timeout` to the whole of it. Equal on all nodes; a peer with another is refused."},
 		{"quorum.clock-drift", setPercent(&c.Quorum.ClockDrift), "By how much the clock rates of two machines may differ, from 0% to 10%. Time of day does not matter. A new leader waits longer by twice this."},
-		{"quorum.confirm", setEnum(&c.Quorum.Confirm, "lease", "quorum", "replicated"), "What a commit waits for. `lease`: nothing. `quorum`: that a majority answers a message sent after the commit; needs no clock, so it also holds on a machine whose hypervisor stops its clocks, and costs a round trip each. `replicated`: that a majority has the transaction too."},
+		{"quorum.confirm", setEnum(&c.Quorum.Confirm, "lease", "quorum", confirmReplicated), "What a commit waits for. `lease`: nothing. `quorum`: that a majority answers a message sent after the commit; needs no clock, so it also holds on a machine whose hypervisor stops its clocks, and costs a round trip each. `replicated`: that so many other nodes have the transaction too that whoever becomes primary next has it; not with `litefs.mode: follow`."},
 		{"quorum.tls.ca", setPath(&c.Quorum.TLS.CA), "Certificate of the CA that all nodes' certificates are of, as `litefence ca init` makes it (PEM)."},
 		{"quorum.tls.cert", setPath(&c.Quorum.TLS.Cert), "This node's certificate, as `litefence ca issue` makes it; it must be for the name in `node` (PEM). A replaced file is read without a restart."},
 		{"quorum.tls.key", setPath(&c.Quorum.TLS.Key), "Its key (PEM)."},
@@ -98,6 +98,5 @@ var unsupportedConfig = []struct {
 	asks func(*Config) bool
 	use  string
 }{
-	{"quorum.confirm", func(c *Config) bool { return c.Quorum.Confirm == "replicated" }, "use lease or quorum"},
 	{"litefs.forward", func(c *Config) bool { return c.LiteFS.Forward }, "use false"},
 }

@@ -75,6 +75,7 @@ var readings = []reading{
 	{"litefence_writes_total", counter, "Writes at the gate by result; refused ones with fence.enforce: false would have been.", []string{"result", "kind"}},
 	{"litefence_writes_in_flight", gauge, "Admitted writes that LiteFS has not answered yet.", nil},
 	{"litefence_commits_in_doubt_total", counter, "Commits that LiteFS carried out, but the lease was lost meanwhile: the application got an error.", nil},
+	{"litefence_commit_wait_seconds", histogram, "How long a commit waited to be confirmed (quorum.confirm).", nil},
 	{"litefence_transactions_cut_total", counter, "Transactions that a fence or a change of role cut off: write, read.", []string{"of"}},
 	{"litefence_fence_drain_seconds", histogram, "How long a fence waited for writes in flight.", nil},
 	{"litefence_fuse_op_duration_seconds", histogram, "How long an operation on the mount took, waiting for locks included. Of frequent ones one in sixteen is timed, picked at random, and counts for all.", []string{"op"}},
@@ -120,6 +121,7 @@ func (s *scraped) collect(ch chan<- prometheus.Metric, st statusReply) {
 	}
 	times("litefence_fence_drain_seconds", s.d.gate.DrainTimes())
 	s.d.withMount(func(f *fusefs.FS) {
+		times("litefence_commit_wait_seconds", f.CommitWaits())
 		for op, t := range f.OpTimes() {
 			times("litefence_fuse_op_duration_seconds", t, op)
 		}

@@ -297,6 +297,7 @@ func (d *daemon) quorumConfig(local quorum.LocalLiteFS, secure quorum.Secure, pr
 		Name: d.cfg.Node, Listen: q.Listen, Advertise: q.Advertise, Peers: q.Peers, DataDir: q.DataDir,
 		HeartbeatTimeout: q.HeartbeatTimeout, Lease: q.Lease, ClockDrift: q.ClockDrift,
 		RequireSynced: d.cfg.Policy.RequireSynced,
+		Replicated:    d.cfg.Quorum.Confirm == confirmReplicated,
 		ReaderGrace:   d.cfg.Policy.ReaderGrace,
 		Secure:        secure, LiteFS: local, LiteFSDir: d.cfg.LiteFS.DataDir, Gate: d.gate, Fence: d.gate.Fence,
 		Quiesce:  d.quiesce,
@@ -354,8 +355,11 @@ func (d *daemon) mountConfig() fusefs.Config {
 	if d.cfg.Policy.Strategy == strategySuspend {
 		c.Suspend = d.cfg.Policy.SuspendFor
 	}
-	if d.cfg.Quorum.Confirm == "quorum" {
-		c.Confirm = d.node.Confirm
+	switch d.cfg.Quorum.Confirm {
+	case "quorum":
+		c.Confirm = func(ctx context.Context, _ policy.Commit) error { return d.node.Confirm(ctx) }
+	case confirmReplicated:
+		c.Confirm = d.node.Replicated
 	}
 	return c
 }
