@@ -37,6 +37,9 @@ func (t *torture) command() string {
 	if t.limits.Hold != longestHold {
 		flags = append(flags, "-hold "+t.limits.Hold.String())
 	}
+	if t.confirm != "" {
+		flags = append(flags, "-confirm "+t.confirm)
+	}
 	if len(flags) > 0 {
 		s += fmt.Sprintf(" TORTUREFLAGS='%s'", strings.Join(flags, " "))
 	}
