@@ -85,6 +85,18 @@ func TestLostReplicated(t *testing.T) {
 				s.look("n3", 1500).Saw.Lists = map[string][]string{"l": {s.listed.ID, s.lost.ID}, "m": {s.listed2.ID}}
 			}
 		}},
+		{name: "one that nobody acknowledged, and every node held", rule: LostKnown, text: "every node", write: func(s *story) {
+			s.r.Confirm = history.Replicated
+			s.cut = func() {
+				s.lost.Outcome = history.Unknown
+				for _, n := range []string{"n2", "n3"} {
+					was := s.held[n]
+					s.held[n] = s.held["n1"]
+					s.look(n, 1120)
+					s.held[n] = was
+				}
+			}
+		}},
 		{name: "a register's value that another replaced", write: func(s *story) {
 			replicatedRound(s)
 			s.over = func() { s.ack("n2", history.Set, "a", 1480, 1485) }
