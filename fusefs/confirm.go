@@ -37,6 +37,7 @@ type waiter struct {
 
 var (
 	errKilled     = errors.New("the process was killed")
+	errAway       = errors.New("the process does not wait any more")
 	errLeaseEnded = errors.New("the lease has ended")
 )
 
@@ -47,9 +48,10 @@ const (
 	// often it says so at most.
 	slowCommit = time.Second
 	slowAgain  = 10 * time.Second
-	// killedPoll: the kernel tells of the first signal only, and that need not be
-	// the deadly one.
 	killedPoll = 50 * time.Millisecond
+	// awayLooks: a thread that does not wait any more at so many looks in a row
+	// has its answer from the kernel, because the mount was aborted.
+	awayLooks = 40
 )
 
 // asks reports whether a commit admitted by t has to be confirmed.
@@ -60,6 +62,7 @@ func (f *FS) asks(t Ticket) bool { return f.cfg.Confirm != nil && f.cfg.Enforce 
 // read yet, because only a Confirm needs it.
 func (d *database) secondLook(t Ticket, w waiter, at *position) error {
 	f := d.fs
+	f.hooks.afterCommit.run(d.name)
 	if f.asks(t) {
 		if at == nil {
 			pos, err := d.positionAfter()
@@ -107,21 +110,16 @@ func (f *FS) attend(ctx context.Context, end context.CancelCauseFunc, t Ticket, 
 	slow, lease := time.NewTimer(slowCommit), time.NewTimer(t.left()+confirmSlack)
 	defer slow.Stop()
 	defer lease.Stop()
-	var poll <-chan time.Time
 	for {
 		select {
 		case <-ctx.Done():
 			return
 		case <-w.cancel:
 			w.cancel = nil
-			tick := time.NewTicker(killedPoll)
-			defer tick.Stop()
-			poll = tick.C
-		case <-poll:
+			go f.attendKilled(ctx, end, w.task, c)
 		case <-slow.C:
 			f.logSlow(c, time.Since(began))
 			slow.Reset(slowAgain)
-			continue
 		case <-lease.C:
 			left := t.left() + confirmSlack
 			if left <= 0 {
@@ -129,13 +127,35 @@ func (f *FS) attend(ctx context.Context, end context.CancelCauseFunc, t Ticket, 
 				return
 			}
 			lease.Reset(left) // it was extended meanwhile
-			continue
 		}
-		if killed(w.task) {
+	}
+}
+
+// attendKilled ends the wait of a thread that was sent a signal when it ends, or
+// has gone away. Any signal interrupts a request, but one that is handled, as
+// those of a profiler, is no reason to call a commit in doubt: like every write
+// to a file, it waits. The kernel tells of the first signal only, so from then on
+// we look.
+func (f *FS) attendKilled(ctx context.Context, end context.CancelCauseFunc, task uint32, c policy.Commit) {
+	tick := time.NewTicker(killedPoll)
+	defer tick.Stop()
+	for away := 0; away < awayLooks; {
+		dying, waits := lookAt(task)
+		if dying {
 			end(errKilled)
 			return
 		}
+		if away++; waits {
+			away = 0
+		}
+		f.hooks.looked.run(c.DB)
+		select {
+		case <-tick.C:
+		case <-ctx.Done():
+			return
+		}
 	}
+	end(errAway)
 }
 
 // left is what is left of the ticket's lease.
@@ -212,23 +232,26 @@ func setOfSignals(list ...unix.Signal) (set uint64) {
 	return set
 }
 
-// killed reports whether the thread is about to end. Any signal interrupts its
-// request, but one that is handled, as those of a profiler, is no reason to call
-// a commit in doubt: like every write to a file, it waits. The kernel turns
-// whatever ends a process into a SIGKILL for each of its threads (kernel/signal.c,
-// complete_signal).
-func killed(task uint32) bool {
+// lookAt looks at a thread whose request was interrupted. dying: it is about to
+// end; the kernel turns whatever ends a process into a SIGKILL for each of its
+// threads (kernel/signal.c, complete_signal). waits: it is where only a deadly
+// signal wakes it (fs/fuse/dev.c, request_wait_answer).
+func lookAt(task uint32) (dying, waits bool) {
 	status, err := os.ReadFile("/proc/" + strconv.FormatUint(uint64(task), 10) + "/status")
 	if task == 0 || err != nil {
-		return true // gone, or in a process namespace that we do not see
+		return true, false // gone, or in a process namespace that we do not see
+	}
+	line := func(name string) []byte {
+		_, rest, _ := bytes.Cut(status, []byte("\n"+name+":\t"))
+		text, _, _ := bytes.Cut(rest, []byte("\n"))
+		return text
 	}
 	set := func(name string) uint64 {
-		_, rest, _ := bytes.Cut(status, []byte("\n"+name+":\t"))
-		line, _, _ := bytes.Cut(rest, []byte("\n"))
-		n, _ := strconv.ParseUint(string(line), 16, 64)
+		n, _ := strconv.ParseUint(string(line(name)), 16, 64)
 		return n
 	}
 	pending := set("SigPnd") | set("ShdPnd")
-	return pending&setOfSignals(unix.SIGKILL) != 0 ||
+	dying = pending&setOfSignals(unix.SIGKILL) != 0 ||
 		pending&coreSignals&^(set("SigBlk")|set("SigIgn")|set("SigCgt")) != 0
+	return dying, bytes.HasPrefix(line("State"), []byte("D"))
 }

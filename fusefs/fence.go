@@ -31,7 +31,8 @@ func (f *FS) doubt(cause error) error {
 // testHooks let tests stop an operation at a named place. Empty outside.
 type testHooks struct {
 	afterCommitFrame hook // the commit frame is written, not published
-	afterPublish     hook // LiteFS has it, the second look is to come
+	afterCommit      hook // LiteFS has it, the second look is to come
+	looked           hook // at one who waits for a commit and was sent a signal: he is alive
 
 	inOrder atomic.Bool // every write waits for LiteFS's answer, as on LiteFS itself
 }

@@ -116,7 +116,6 @@ func (d *database) publish(t Ticket, h *handle) (*position, error) {
 	d.wal.published()
 	d.committedWAL(before, after)
 	d.fs.count.published.Add(1)
-	d.fs.hooks.afterPublish.run(d.name)
 	return &after, nil
 }
 

@@ -1,6 +1,7 @@
 package fusefs
 
 import (
+	"errors"
 	"os"
 
 	"github.com/stretchr/testify/require"
@@ -75,10 +76,10 @@ var resultMoments = []*moment{
 		before: func(s *scene) {
 			s.must("BEGIN IMMEDIATE")
 			s.must(fencedRow)
-			s.onConfirm(func() error {
-				s.gate.Revoke()
-				return nil
-			})
+			s.onConfirm(func() error { return errors.New("nobody confirms") })
+			if s.cfg.Confirm == nil {
+				s.fs.hooks.afterCommit.set(func(string) { s.gate.Revoke() })
+			}
 		},
 		attempt: []string{"COMMIT"}, inTransaction: true,
 	},
@@ -118,5 +119,11 @@ var resultVariants = []variant{
 		text: "A database cannot be opened for writing while fenced. SQLite then opens it for reading only, and the connection stays so for its life: it suits applications that open a connection for each request.",
 		set:  func(c *Config) { c.OpenDeny = true },
 		only: []string{"Idle", "New connection", "New connection, `-wal` and `-shm` are missing"},
+	},
+	{
+		name: "confirm", title: "`quorum.confirm: quorum` or `replicated`",
+		text: "The lease is still there, but the commit is not confirmed: it is in doubt in the same way. In DELETE mode the wait is not in the unlink of the journal but in the lock request after it, hence the other error.",
+		set:  func(*Config) {}, confirms: true,
+		only: []string{"In COMMIT, at the commit point"},
 	},
 }

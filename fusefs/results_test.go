@@ -49,6 +49,7 @@ type variant struct {
 	name, title, text string
 	set               func(*Config)
 	only              []string // titles of moments; nil = all
+	confirms          bool     // commits are asked for, and not confirmed
 }
 
 func (v variant) moments() (list []*moment) {
@@ -120,7 +121,12 @@ type scene struct {
 
 func newScene(t *testing.T, v variant, mode string, start func(*testing.T) *app) *scene {
 	s := &scene{mode: mode, epoch: 1}
-	s.rig = newRig(t, v.set, func(c *Config) { c.Gate.now = s.now })
+	s.rig = newRig(t, v.set, func(c *Config) {
+		c.Gate.now = s.now
+		if !v.confirms {
+			c.Confirm = nil
+		}
+	})
 	s.a, s.late, s.later = start(t), start(t), start(t)
 	return s
 }
@@ -182,6 +188,7 @@ func (s *scene) lift() {
 	s.isOver.Store(false)
 	s.onConfirm(func() error { return nil })
 	s.fs.hooks.afterCommitFrame.set(func(string) {})
+	s.fs.hooks.afterCommit.set(func(string) {})
 	s.epoch++
 	s.reopen(s.epoch)
 }

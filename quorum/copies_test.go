@@ -219,3 +219,16 @@ func TestReplicatedForgets(t *testing.T) {
 	require.False(t, c.join(ref, "x", at), "a report under the old Open")
 	require.False(t, c.lookLocked(k))
 }
+
+// Two witnesses of three leave nobody to wait for: refused at start.
+func TestReplicatedNeedsData(t *testing.T) {
+	t.Parallel()
+	n := &Node{cfg: Config{Replicated: true, Peers: map[string]string{"n1": "", "n2": "", "n3": ""}}, peerStates: map[string]peerRecord{}}
+	require.NoError(t, n.checkCopies())
+	n.peerStates["n2"] = peerRecord{state: PeerState{Witness: true}}
+	require.NoError(t, n.checkCopies(), "two of three, and both are needed")
+	n.peerStates["n3"] = peerRecord{state: PeerState{Witness: true}}
+	require.EqualError(t, n.checkCopies(), "quorum.confirm: replicated needs 2 nodes with data of 3 voters, and there are 1; add one (`litefence peers add`), or use quorum or lease")
+	n.cfg.Replicated = false
+	require.NoError(t, n.checkCopies())
+}

@@ -54,7 +54,6 @@ type Config struct {
 	ClockDrift       float64       // 0.01 = two clocks' rates differ by at most 1 %
 	Replicated       bool          // Replicated is asked before a commit is acknowledged
 	RequireSynced    bool          // no new primary while a position known of the old one is missing
-	Replicated       bool          // commits wait for other nodes to have them (Node.Replicated)
 	ReaderGrace      time.Duration // how long a read transaction may hold up a change of role
 
 	Secure Secure

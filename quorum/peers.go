@@ -138,8 +138,36 @@ func (n *Node) CheckPeers() error {
 	case err := <-n.fatal:
 		return err
 	default:
-		return n.checkModes()
 	}
+	if err := n.checkCopies(); err != nil {
+		return err
+	}
+	return n.checkModes()
+}
+
+// checkCopies refuses quorum.confirm: replicated where witnesses leave too few
+// nodes with data, as far as they have said that they are.
+func (n *Node) checkCopies() error {
+	if !n.cfg.Replicated {
+		return nil
+	}
+	voters, _ := n.voters()
+	all := len(voters)
+	if all == 0 {
+		all = len(n.cfg.Peers)
+	}
+	data := all
+	n.mu.Lock()
+	defer n.mu.Unlock()
+	for _, rec := range n.peerStates {
+		if rec.state.Witness && (len(voters) == 0 || slices.Contains(voters, raft.ServerID(rec.state.RaftID))) {
+			data--
+		}
+	}
+	if need := all - all/2; data < need {
+		return fmt.Errorf("quorum.confirm: replicated needs %d nodes with data of %d voters, and there are %d; add one (`litefence peers add`), or use quorum or lease", need, all, data)
+	}
+	return nil
 }
 
 // peerState is what this node tells the others.

@@ -116,6 +116,9 @@ func (d *doctor) judgeStatus(s statusReply) (found []finding) {
 			found = append(found, broken(check, errors.New(text)))
 		}
 	}
+	if c := s.Copies; c != nil && c.OldestMS >= copiesLate.Milliseconds() {
+		wrong("see why that node does not follow; `quorum.confirm: quorum` or lease is the way on without copies", "%s", copiesText(c))
+	}
 	if s.FenceReason != "" {
 		look("`litefence unfence` when that is over", "fenced by hand: %s", s.FenceReason)
 	}

@@ -180,12 +180,18 @@ func TestCheckJudgesStatus(t *testing.T) {
 	}
 	require.Empty(t, d.judgeStatus(good()))
 	for want, change := range map[string]func(*statusReply){
-		"warning: daemon: the daemon runs version v9, this program is dev; restart it":                 func(s *statusReply) { s.Version = "v9" },
-		"warning: daemon: the daemon was started with another config than /etc/litefence.yml is now":   func(s *statusReply) { s.Mount = "/other" },
-		"error: daemon: split-brain: this node is a stale leader":                                      func(s *statusReply) { s.StaleLeadership = true },
-		"error: daemon: no majority is known":                                                          func(s *statusReply) { s.FollowsLeader = false },
-		"error: daemon: no primary: nobody; start a node that is":                                      func(s *statusReply) { s.Problem = "no primary: nobody; start a node that is" },
-		"error: daemon: no member; add it":                                                             func(s *statusReply) { s.Membership = "no member; add it" },
+		"warning: daemon: the daemon runs version v9, this program is dev; restart it":               func(s *statusReply) { s.Version = "v9" },
+		"warning: daemon: the daemon was started with another config than /etc/litefence.yml is now": func(s *statusReply) { s.Mount = "/other" },
+		"error: daemon: split-brain: this node is a stale leader":                                    func(s *statusReply) { s.StaleLeadership = true },
+		"error: daemon: no majority is known":                                                        func(s *statusReply) { s.FollowsLeader = false },
+		"error: daemon: no primary: nobody; start a node that is":                                    func(s *statusReply) { s.Problem = "no primary: nobody; start a node that is" },
+		"error: daemon: no member; add it":                                                           func(s *statusReply) { s.Membership = "no member; add it" },
+		"error: daemon: commits wait for 1 beside the primary: n2; 3 wait, the oldest for 1.5s, held up by n2; see why that node does not follow": func(s *statusReply) {
+			s.Copies = &quorum.CopiesStatus{Wanted: 1, On: []string{"n2"}, Waiting: 3, OldestMS: 1500, HeldUpBy: []string{"n2"}}
+		},
+		"error: daemon: commits wait for 2 beside the primary: none; 1 wait, the oldest for 2s, held up by the want of replicas: 1 follow in step (n3); see why": func(s *statusReply) {
+			s.Copies = &quorum.CopiesStatus{Wanted: 2, Waiting: 1, OldestMS: 2000, Connected: []string{"n3"}}
+		},
 		"error: daemon: x.db is here only; move it away":                                               func(s *statusReply) { s.OutOfStep, s.InStep = "x.db is here only; move it away", false },
 		"error: daemon: state failed, steps against a split brain have failed: the drain; see the run": func(s *statusReply) { s.State, s.StateError = quorum.StateFailed, "the drain" },
 		"warning: daemon: fenced by hand: a disk; `litefence unfence` when that is over":               func(s *statusReply) { s.FenceReason = "a disk" },

@@ -123,7 +123,7 @@ var badConfigs = []struct{ name, old, new, want string }{
 	{"litefs url public", "litefs:", "litefs:\n  url: http://10.0.0.1:20202", `line 8: litefs.url: "10.0.0.1:20202" is not on loopback, and nothing protects it; use 127.0.0.1`},
 	{"same port twice", "litefs:", "litefs:\n  relay-listen: 127.0.0.1:20201", "line 8: litefs.relay-listen: is the same as litefs.lease-listen (127.0.0.1:20201); give each a port of its own"},
 	{"admin address", "", "admin: {listen: here}", `line 9: admin.listen: "here" is not an address; write HOST:PORT`},
-	{"follow and replicated", "litefs:", "  confirm: replicated\nlitefs:\n  mode: follow", "line 8: quorum.confirm: replicated needs litefs.mode: serve: a LiteFS with a lease of its own streams past us, and chooses its next primary by itself; use lease or quorum"},
+	{"follow and replicated", "litefs:", "  confirm: replicated\nlitefs:\n  mode: follow", "line 7: quorum.confirm: replicated needs litefs.mode: serve: a LiteFS with a lease of its own streams past us, and chooses its next primary by itself; use lease or quorum"},
 	{"follow serves no lease", "litefs:", "litefs:\n  mode: follow\n  lease-listen: 127.0.0.1:20201", "line 9: litefs.lease-listen: has no effect with litefs.mode: follow; delete it"},
 	{"follow has no relay", "litefs:", "litefs:\n  mode: follow\n  relay-listen: 127.0.0.1:20203", "line 9: litefs.relay-listen: has no effect with litefs.mode: follow; delete it"},
 	{"follow does not forward", "litefs:", "litefs:\n  mode: follow\n  forward: true", "line 9: litefs.forward: this value is not supported yet in this version; use false"},

@@ -101,6 +101,9 @@ func showStatus(w io.Writer, s statusReply) {
 	if s.Expires != nil {
 		row("certificate", "expires %s", s.Expires.Format(time.RFC3339))
 	}
+	if text := copiesText(s.Copies); text != "" {
+		row("copies", "%s", text)
+	}
 	if s.Role != "primary" && s.Open != 0 && !s.InStep && !s.Witness {
 		row("data", "not in step with the newest primary (open %d): this node cannot become primary before it has followed one", s.Open)
 	}

@@ -24,7 +24,7 @@ func watchBlock(s statusReply, now time.Time) []string {
 	}
 	for _, note := range []struct{ what, text string }{
 		{"fence", s.FenceReason}, {"problem", s.Problem}, {"failed", s.StateError}, {"membership", s.Membership},
-		{"out of step", s.OutOfStep}, {"health", s.Health.Reason},
+		{"out of step", s.OutOfStep}, {"health", s.Health.Reason}, {"copies", copiesText(s.Copies)},
 	} {
 		if note.text != "" {
 			lines = append(lines, note.what+": "+note.text)

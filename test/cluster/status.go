@@ -11,6 +11,14 @@ import (
 	"time"
 )
 
+// Copies is what commits wait for, with quorum.confirm: replicated.
+type Copies struct {
+	On       []string `json:"on"`
+	Waiting  int      `json:"waiting"`
+	OldestMS int64    `json:"oldest_ms"`
+	HeldUpBy []string `json:"held_up_by"`
+}
+
 // Status is what litefence says of itself at /v1/status.
 type Status struct {
 	Node              string `json:"node"`
@@ -36,6 +44,7 @@ type Status struct {
 	Open              uint64              `json:"open"`        // raft index of that Open
 	Held              map[string]string   `json:"held"`        // recorded as held by a majority since
 	Problem           string              `json:"problem"`     // why there is no primary
+	Copies            *Copies             `json:"copies"`
 	Peers             []json.RawMessage   `json:"peers"`
 	Member            string              `json:"member"`        // voter, nonvoter, none
 	Membership        string              `json:"membership"`    // what is wrong with it, and the mend
