@@ -20,6 +20,7 @@ type Result struct {
 // RoundInfo is a Round without what happened in it.
 type RoundInfo struct {
 	Number  int      `json:"number"`
+	Flags   string   `json:"flags,omitempty"` // that the run had, beside its seed
 	Seed    uint64   `json:"seed"`
 	Nodes   []string `json:"nodes"`
 	Journal string   `json:"journal"`

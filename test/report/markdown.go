@@ -74,7 +74,7 @@ func (d *document) anomalies(r Run) {
 				left++
 				continue
 			}
-			rows = append(rows, []string{strconv.Itoa(res.Round.Number), a.Rule, a.Text, repeat(res.Round.Seed)})
+			rows = append(rows, []string{strconv.Itoa(res.Round.Number), a.Rule, a.Text, repeat(res.Round)})
 		}
 	}
 	if len(rows) == 0 {

@@ -66,7 +66,7 @@ func sampleRound(number int) history.Result {
 	seed := g.Uint64()
 	nodes := []string{"n1", "n2", "n3", "n4", "n5"}[:3+2*g.IntN(2)]
 	const start, second = int64(500e9), int64(1e9)
-	res := history.Result{Round: history.RoundInfo{Number: number, Seed: seed, Nodes: nodes, Journal: []string{"wal", "delete", "truncate"}[g.IntN(3)], Confirm: []string{"lease", "replicated"}[number%2], Subject: "litefence", Start: start}}
+	res := history.Result{Round: history.RoundInfo{Number: number, Flags: "-steps 2", Seed: seed, Nodes: nodes, Journal: []string{"wal", "delete", "truncate"}[g.IntN(3)], Confirm: []string{"lease", "replicated"}[number%2], Subject: "litefence", Start: start}}
 	names := []string{"cut off, both ways", "cut off, sends nothing", "litefence killed", "LiteFS stopped for 2s", "disk full", "handoff while the target is stopped"}
 	now, primary := start, g.IntN(len(nodes))
 	for i := range 2 + g.IntN(4) {

@@ -7,6 +7,7 @@ import (
 	"os"
 	"path/filepath"
 	"slices"
+	"strings"
 	"sync"
 	"sync/atomic"
 	"time"
@@ -69,7 +70,7 @@ func (t *torture) round(ctx context.Context, number int, s setting, sub subject)
 		return res, false
 	}
 	res = checker.Check(r)
-	res.Round.Number = number
+	res.Round.Number, res.Round.Flags = number, strings.Join(t.flags(), " ")
 	line := fmt.Sprintf("%s %d seed %d: %d nodes, %s, %s: %s; %d acknowledged, %d refused, %d unknown, %d lost; %.0f s",
 		sub.name, number, s.seed, s.nodes, s.journal, res.Round.Confirm, s.plan, res.Counts.Acked, res.Counts.Refused, res.Counts.Unknown, res.Counts.Lost, time.Since(began).Seconds())
 	for i, a := range res.Anomalies {

@@ -131,7 +131,8 @@ func TestConfirmIsTheOnlyDifference(t *testing.T) {
 		}
 	}
 	require.Equal(t, map[string]bool{"": true, history.Quorum: true}, drawn)
-	require.Contains(t, newTorture(options{confirm: history.Replicated}, nil).command(), "-confirm replicated")
+	run := newTorture(options{rounds: 1, seed: 9, confirm: history.Replicated, limits: nemesis.Limits{Steps: 2, Hold: longestHold, Only: []string{"a", "b"}}}, nil)
+	require.Equal(t, `make torture ROUNDS=1 SEED=9 TORTUREFLAGS='-steps 2 -confirm replicated -only "a;b"'`, run.command())
 }
 
 // A run whose checkers were blind, or that did not come to its end, is a
