@@ -8,6 +8,7 @@ import (
 	"os"
 	"strconv"
 	"sync"
+	"syscall"
 	"time"
 
 	"golang.org/x/sys/unix"
@@ -72,6 +73,7 @@ func (d *database) secondLook(t Ticket, w waiter, at *position) error {
 			}
 			at = &pos
 		}
+		d.lend()
 		if err := d.confirm(t, w, at); err != nil {
 			return f.doubt(err)
 		}
@@ -80,6 +82,53 @@ func (d *database) secondLook(t Ticket, w waiter, at *position) error {
 		return nil
 	}
 	return f.doubt(nil)
+}
+
+// lend lets LiteFS read the database while a commit of a rollback mode waits, which
+// is over below: it sends a replica that lacks too much all of it (db.go,
+// WriteSnapshotTo), as it does with each first transaction (http/server.go,
+// streamLTX), and that replica may be the one that the commit waits for. SHARED,
+// which stays, keeps LiteFS's own writers out. Above nothing changes.
+func (d *database) lend() {
+	d.mu.Lock()
+	defer d.mu.Unlock()
+	h := d.table.holder(slotShared)
+	if h == nil || h.dead {
+		return
+	}
+	h.mark = true
+	d.lent.Store(true)
+	if err := d.settleBelow(setOf(slotShared)); err != nil {
+		d.unlockFailed(err)
+	}
+}
+
+// takeBack takes EXCLUSIVE below again for who goes on writing without having
+// given it up above: locking_mode=EXCLUSIVE. LiteFS may be reading still.
+func (d *database) takeBack(t Ticket) error {
+	for d.lent.Load() {
+		if done, err := d.tryBack(); done || err != syscall.EAGAIN {
+			return err
+		}
+		if !d.fs.still(t) {
+			return errFenced
+		}
+		time.Sleep(pollBelow)
+	}
+	return nil
+}
+
+func (d *database) tryBack() (done bool, err error) {
+	d.mu.Lock()
+	defer d.mu.Unlock()
+	if h := d.table.holder(slotShared); h != nil && !h.dead && h.mark {
+		if err := d.setBelow(slotShared, exclusive); err != nil {
+			return false, err
+		}
+		h.mark = false
+	}
+	d.lent.Store(false)
+	return true, nil
 }
 
 // confirm asks Config.Confirm. It is the one to say when waiting is in vain; of
