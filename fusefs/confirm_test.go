@@ -392,15 +392,17 @@ func TestUnlinkIsPutOff(t *testing.T) {
 // being extended.
 func TestWaitEndsAfterTheLease(t *testing.T) {
 	g := &grant{}
-	g.until.Store(BootNow() + int64(50*time.Millisecond))
-	last := BootNow() + int64(700*time.Millisecond)
+	g.until.Store(BootNow())
+	var logs lockedBuffer
 	ctx, end := context.WithCancelCause(context.Background())
 	defer end(nil)
 	done := make(chan struct{})
 	go func() {
 		defer close(done)
-		(&FS{log: slog.New(slog.DiscardHandler)}).attend(ctx, end, Ticket{g}, waiter{}, policy.Commit{})
+		(&FS{log: slog.New(slog.NewTextHandler(&logs, nil))}).attend(ctx, end, Ticket{g}, waiter{}, policy.Commit{})
 	}()
+	require.Eventually(t, func() bool { return logs.String() != "" }, 10*time.Second, time.Millisecond, "it has begun")
+	last := BootNow()
 	g.until.Store(last)
 	<-done
 	require.GreaterOrEqual(t, BootNow(), last+int64(confirmSlack))
