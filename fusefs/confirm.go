@@ -66,7 +66,6 @@ func (d *database) secondLook(t Ticket, w waiter, at *position) error {
 	f := d.fs
 	f.hooks.afterCommit.run(d.name)
 	if f.asks(t) {
-		keeps := at == nil // EXCLUSIVE: not he who gives it up now
 		if at == nil {
 			pos, err := d.positionAfter()
 			if err != nil {
@@ -74,12 +73,8 @@ func (d *database) secondLook(t Ticket, w waiter, at *position) error {
 			}
 			at = &pos
 		}
-		d.shareBelow()
-		err := d.confirm(t, w, at)
-		if keeps {
-			err = errors.Join(err, d.excludeBelow(t))
-		}
-		if err != nil {
+		d.lend()
+		if err := d.confirm(t, w, at); err != nil {
 			return f.doubt(err)
 		}
 	}
@@ -89,44 +84,51 @@ func (d *database) secondLook(t Ticket, w waiter, at *position) error {
 	return f.doubt(nil)
 }
 
-// shareBelow lets LiteFS read the database while one who has EXCLUSIVE above waits
-// for others to have it: a new replica, or one that is far behind, needs a
-// snapshot, and LiteFS takes SHARED for that (db.go, WriteSnapshotTo). The
-// transaction is complete by then; LiteFS's own writers are kept out as before.
-func (d *database) shareBelow() {
+// lend lets LiteFS read the database while a commit of a rollback mode waits, which
+// is over below: it sends a replica that lacks too much all of it (db.go,
+// WriteSnapshotTo), as it does with each first transaction (http/server.go,
+// streamLTX), and that replica may be the one that the commit waits for. SHARED,
+// which stays, keeps LiteFS's own writers out. Above nothing changes.
+func (d *database) lend() {
 	d.mu.Lock()
 	defer d.mu.Unlock()
-	if d.held[slotShared] != exclusive {
+	h := d.table.holder(slotShared)
+	if h == nil || h.dead {
 		return
 	}
-	if err := d.setBelow(slotShared, shared); err != nil {
+	h.mark = true
+	d.lent.Store(true)
+	if err := d.settleBelow(setOf(slotShared)); err != nil {
 		d.unlockFailed(err)
 	}
 }
 
-// excludeBelow takes back what shareBelow gave up, once LiteFS has read. The one
-// who holds it above is cut off where that cannot be done: his next write would
-// have no lock.
-func (d *database) excludeBelow(t Ticket) error {
-	for {
-		d.mu.Lock()
-		h := d.table.holder(slotShared)
-		if h == nil || h.dead || d.held[slotShared] == exclusive {
-			d.mu.Unlock()
-			return nil
-		}
-		err := d.setBelow(slotShared, exclusive)
-		if err != nil && (err != syscall.EAGAIN || !d.fs.gate.Valid(t)) {
-			h.dead = true
-			d.countDead()
-		}
-		dead := h.dead
-		d.mu.Unlock()
-		if err == nil || dead {
+// takeBack takes EXCLUSIVE below again for who goes on writing without having
+// given it up above: locking_mode=EXCLUSIVE. LiteFS may be reading still.
+func (d *database) takeBack(t Ticket) error {
+	for d.lent.Load() {
+		if done, err := d.tryBack(); done || err != syscall.EAGAIN {
 			return err
+		}
+		if !d.fs.still(t) {
+			return errFenced
 		}
 		time.Sleep(pollBelow)
 	}
+	return nil
+}
+
+func (d *database) tryBack() (done bool, err error) {
+	d.mu.Lock()
+	defer d.mu.Unlock()
+	if h := d.table.holder(slotShared); h != nil && !h.dead && h.mark {
+		if err := d.setBelow(slotShared, exclusive); err != nil {
+			return false, err
+		}
+		h.mark = false
+	}
+	d.lent.Store(false)
+	return true, nil
 }
 
 // confirm asks Config.Confirm. It is the one to say when waiting is in vain; of

@@ -232,7 +232,7 @@ func (d *database) mayWrite(owner uint64, task uint32, t Ticket) error {
 			return errFenced
 		}
 	}
-	return nil
+	return d.takeBack(t)
 }
 
 func (f *rawFS) Fsync(cancel <-chan struct{}, in *fuse.FsyncIn) fuse.Status {
