@@ -11,7 +11,11 @@ import (
 	"github.com/litefence/litefence/policy"
 )
 
-func replicated(cfg *Config) { cfg.Replicated = true }
+// replicated has a lease that a busy machine keeps: the role must not move while
+// somebody waits.
+func replicated(cfg *Config) {
+	cfg.Replicated, cfg.HeartbeatTimeout, cfg.Lease = true, time.Second, 500*time.Millisecond
+}
 
 // commitOn is a transaction of the primary's that is yet to be acknowledged.
 func commitOn(w *testNode, db string, sum uint64) policy.Commit {
