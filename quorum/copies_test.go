@@ -137,13 +137,13 @@ func TestReplicatedNobodyHasEverything(t *testing.T) {
 		eventually(t, n.name+" has it", func() bool { return n.lite.at("db").TXID == 1 })
 	}
 	require.NoError(t, first.SetFence(true, "maintenance"))
-	c.stop(w.name)
+	c.cut.set(w.name, true) // stopped in order it would hand its role on, with everything
 	primary := false
 	eventually(t, "it is said", func() bool {
-		for _, n := range c.nodes {
+		for _, n := range c.others(w) {
 			primary = primary || n.gate.admits()
 		}
-		for _, n := range c.nodes {
+		for _, n := range c.others(w) {
 			if strings.Contains(n.Status(t.Context()).Problem, "none of the nodes that have every acknowledged transaction answers") {
 				return true
 			}
@@ -152,7 +152,7 @@ func TestReplicatedNobodyHasEverything(t *testing.T) {
 	})
 	require.False(t, primary)
 	require.NoError(t, first.SetFence(false, ""))
-	require.Equal(t, first, c.writer())
+	require.Equal(t, first, c.writer(w.name))
 }
 
 // A wait ends with an error when the role does, and when its context does.
