@@ -472,15 +472,17 @@ func TestConfirmIsToldThePosition(t *testing.T) {
 				a.must("old", "INSERT INTO t VALUES ("+itoa(i)+")")
 			}
 			<-busy
-			n := 0
-			for _, c := range told {
+			mu.Lock()
+			all, n := told, 0
+			mu.Unlock()
+			for _, c := range all {
 				if c.DB == "db" {
 					n++
 					require.EqualValues(t, n, c.Pos.TXID-first.TXID)
 				}
 			}
 			require.Equal(t, commits, n, locking)
-			require.EqualValues(t, len(told), r.fs.CommitWaits().Count-asked)
+			require.EqualValues(t, len(all), r.fs.CommitWaits().Count-asked)
 		}
 	})
 }
