@@ -132,12 +132,14 @@ func (w *dataWorld) sayCopies(y int) {
 	if !nd.up || !nd.lite || !nd.stream || nd.marker != nd.under && w.off.on(CopiesInStep) {
 		return
 	}
+	if s := w.said[y]; s.open != nd.under {
+		w.older[y] = s
+	}
 	w.said[y] = copyAt{true, nd.id, nd.under, nd.db}
 }
 
-// hearCopies is that report's arrival, whatever has become of y meanwhile.
-func (w *dataWorld) hearCopies(y int) {
-	s := w.said[y]
+// hearCopies is the arrival of a report of y's, whatever has become of it meanwhile.
+func (w *dataWorld) hearCopies(y int, s copyAt) {
 	for n := range w.n {
 		p := &w.nodes[n]
 		if !s.has || n == y || !p.up || !p.primary || p.open == 0 || !p.marked ||

@@ -6,10 +6,17 @@ var copiedMoves = append(withoutTampering(), []dataMove{
 		y := w.pick(st[1])
 		w.sayCopies(y)
 		if st[2]&3 != 0 {
-			w.hearCopies(y)
+			w.hearCopies(y, w.said[y])
 		}
 	}},
-	{"hear what is there", 6, 0, func(w *dataWorld, st Step) { w.hearCopies(w.pick(st[1])) }},
+	{"hear what is there", 6, 0, func(w *dataWorld, st Step) {
+		y := w.pick(st[1])
+		s := w.said[y]
+		if st[2]&1 != 0 {
+			s = w.older[y]
+		}
+		w.hearCopies(y, s)
+	}},
 	{"replicate and report", 20, 0, func(w *dataWorld, st Step) {
 		late := rarely(st[1])
 		for y := range w.n {
@@ -27,7 +34,7 @@ var copiedMoves = append(withoutTampering(), []dataMove{
 				}
 			}
 			w.sayCopies(y)
-			w.hearCopies(y)
+			w.hearCopies(y, w.said[y])
 		}
 	}},
 	{"choose copies", 6, 0, func(w *dataWorld, st Step) { w.chooseCopies(w.opener(st[1]), int(st[2])) }},
@@ -35,6 +42,10 @@ var copiedMoves = append(withoutTampering(), []dataMove{
 	{"write copies", 6, 0, func(w *dataWorld, st Step) { w.writeCopies(w.opener(st[1]), st[2]&1 == 0, int(st[3])) }},
 	{"change copies", 14, 0, func(w *dataWorld, st Step) {
 		n := w.opener(st[1])
+		if st[3]>>5 == 0 {
+			y := w.pick(st[2])
+			w.hearCopies(y, w.older[y])
+		}
 		w.chooseCopies(n, int(st[2]))
 		w.lookCopies(n)
 		w.writeCopies(n, st[3]&3 != 0, int(st[3]>>2))
@@ -49,7 +60,7 @@ var copiedMoves = append(withoutTampering(), []dataMove{
 			if st[3]>>y&1 == 0 {
 				w.frame(y, i, true)
 				w.sayCopies(y)
-				w.hearCopies(y)
+				w.hearCopies(y, w.said[y])
 			}
 		}
 		w.acknowledge(n)

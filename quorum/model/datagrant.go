@@ -225,7 +225,7 @@ func (w *dataWorld) tamper(n int, f files, what string) {
 	}
 	w.stopLite(n)
 	nd.files, nd.touched, w.tampered = f, true, true
-	w.said[n] = copyAt{} // the connection ends with LiteFS
+	w.said[n], w.older[n] = copyAt{}, copyAt{} // the connection ends with LiteFS
 	w.startLite(n)
 	if w.o.say != nil {
 		w.o.tell("n%d: data %s: %s, marker %d", n, what, w.at(nd.db), nd.marker)

@@ -108,9 +108,10 @@ type dataWorld struct {
 
 	copied  bool // commits wait for copies (copies.go)
 	ids     int32
-	said    [maxNodes]copyAt
-	pending []record // appended, and it is unknown whether raft commits them
-	kept    int      // so many of them the next leader has
+	said    [maxNodes]copyAt // reports on their way
+	older   [maxNodes]copyAt // and under an older Open
+	pending []record         // appended, and it is unknown whether raft commits them
+	kept    int              // so many of them the next leader has
 }
 
 func newDataWorld(off Rules, st Step, o *oracle) *dataWorld {
