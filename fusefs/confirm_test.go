@@ -4,7 +4,9 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"io"
 	"log/slog"
+	"net/http"
 	"os"
 	"os/exec"
 	"path/filepath"
@@ -482,5 +484,55 @@ func TestConfirmIsToldThePosition(t *testing.T) {
 			require.Equal(t, commits, n, locking)
 			require.EqualValues(t, len(told), r.fs.CommitWaits().Count-asked)
 		}
+	})
+}
+
+// exported is the size of the database as LiteFS hands it out whole, for which it
+// takes the same locks as for a replica that lacks too much.
+func (r *rig) exported(db string) int {
+	resp, err := http.Get(r.url + "/export?name=" + db)
+	require.NoError(r.t, err)
+	defer http.DefaultClient.CloseIdleConnections()
+	defer resp.Body.Close()
+	b, err := io.ReadAll(resp.Body)
+	require.NoError(r.t, err)
+	require.Equal(r.t, http.StatusOK, resp.StatusCode, string(b))
+	return len(b)
+}
+
+func (d *database) sharedBelow() lockType {
+	d.mu.Lock()
+	defer d.mu.Unlock()
+	return d.held[slotShared]
+}
+
+// What a commit waits for may be that a replica is sent the whole database, so
+// LiteFS can read it meanwhile. Who goes on to write has EXCLUSIVE below again.
+func TestLiteFSReadsWhileACommitWaits(t *testing.T) {
+	forEachMode(t, func(t *testing.T, r *rig, a *app, mode string) {
+		for _, locking := range []string{"normal", "exclusive"} {
+			if mode == "WAL" && locking == "exclusive" {
+				continue // not with LiteFS
+			}
+			a.must("old", "PRAGMA locking_mode="+locking)
+			h := r.hold("db")
+			p := r.start(a, "old", "INSERT INTO t VALUES ('two')")
+			h.next()
+			h.meanwhile("LiteFS", func() { require.Positive(t, r.exported("db")) })
+			p.stillWaits()
+			h.tell <- nil
+			require.Empty(t, p.end().Err)
+			h.free()
+		}
+		if mode != "WAL" {
+			d := r.fs.dbs.get("db")
+			require.Equal(t, shared, d.sharedBelow())
+			a.must("old", "BEGIN")
+			a.must("old", "INSERT INTO t VALUES ('three')")
+			require.Equal(t, exclusive, d.sharedBelow())
+			a.must("old", "COMMIT")
+		}
+		a.must("old", "PRAGMA locking_mode=normal")
+		require.Equal(t, "ok", a.value("old", "PRAGMA integrity_check"))
 	})
 }
