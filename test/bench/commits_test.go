@@ -149,7 +149,7 @@ func TestExecuteSeesRefusals(t *testing.T) {
 		{200, `{"results":[{"error":"no such table: log"}]}`, "no such table: log"},
 		{200, `{"results":[]}`, "rqlite says"},
 		{200, `leader`, "rqlite says"},
-		{503, `leader not found`, "leader not found"},
+		{503, `leader not found`, "503 Service Unavailable"},
 	} {
 		status, answer = c.status, c.answer
 		err := execute(s.Client(), s.URL, "INSERT")
