@@ -49,7 +49,7 @@ func (r *commitRow) add(sums map[string]commitRoundSum) {
 	for name, sum := range sums {
 		f := r.Figures[name]
 		f.Rates = append(f.Rates, sum.rate)
-		if there {
+		if there && base.rate > 0 { // in a short turn not one may have ended
 			f.Ratios = append(f.Ratios, sum.rate/base.rate)
 			f.TimeRatios = append(f.TimeRatios, float64(quantile(sum.took, 0.5))/float64(quantile(base.took, 0.5)))
 		}

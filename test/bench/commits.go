@@ -107,7 +107,9 @@ func benchCommits(ctx context.Context, o options, rows []*commitRow, out io.Writ
 
 // commitTurns is into how many turns a slice is cut. Longer ones than the mount's:
 // SQLite's busy handler sleeps for up to 100 ms.
-const commitTurns = 4
+const commitTurns = 2
+
+func (o options) commitTurn() time.Duration { return o.commitSlice / commitTurns }
 
 // writers are the processes of one variant in one round.
 type writers struct {
@@ -140,7 +142,7 @@ func commitRound(ctx context.Context, o options, sites map[string]*commitSite, r
 	for range commitTurns {
 		for _, w := range all {
 			if !w.failed {
-				if err := w.note(r, w.turn(ctx)); err != nil {
+				if err := w.note(r, w.turn(ctx, o.commitTurn())); err != nil {
 					return err
 				}
 			}
@@ -161,35 +163,50 @@ func commitRound(ctx context.Context, o options, sites map[string]*commitSite, r
 
 func (w *writers) start(ctx context.Context, o options, r *commitRow) error {
 	for i := range r.writers {
-		args := append(w.site.writer(r.database(w.variant, i)), "-each", "-for", (o.commitSlice / commitTurns).String())
-		a, err := startApp(ctx, w.site.node, args...)
+		a, err := spawnApp(w.site.node, append(w.site.writer(r.database(w.variant, i)), "-each", "-for", o.commitTurn().String())...)
 		if err != nil {
 			return err
 		}
 		w.apps = append(w.apps, a)
 	}
-	return nil
+	var errs []error
+	for _, a := range w.apps {
+		errs = append(errs, a.answer(ctx)) // ready
+	}
+	return errors.Join(errs...)
 }
 
 // turn lets all work for a moment, at once, and waits until the other nodes have
 // what was written: that work is not the next turn's.
-func (w *writers) turn(ctx context.Context) error {
+func (w *writers) turn(ctx context.Context, length time.Duration) error {
 	for _, a := range w.apps {
 		a.begin()
 	}
 	var errs []error
-	ops, longest := 0, time.Duration(0)
+	within := 0
 	for _, a := range w.apps {
 		errs = append(errs, a.answer(ctx))
-		ops += a.last.Ops
-		longest = max(longest, time.Duration(a.last.NS))
 		w.took = append(w.took, a.last.Took...)
+		within += doneWithin(length, a.last.Took)
 	}
 	if err := errors.Join(errs...); err != nil {
 		return err
 	}
-	w.rates = append(w.rates, float64(ops)/longest.Seconds())
+	w.rates = append(w.rates, float64(within)/length.Seconds())
 	return w.site.wait(ctx, func() error { return w.site.settled(w.dbs) })
+}
+
+// doneWithin is how many operations, one after the other, had ended when so much
+// time was over. A writer that others kept waiting ends its last one long after
+// the turn, when nobody competes any more: that one counts for its time only.
+func doneWithin(length time.Duration, took []time.Duration) (n int) {
+	for _, d := range took {
+		if length -= d; length < 0 {
+			break
+		}
+		n++
+	}
+	return n
 }
 
 // note keeps what an application was told; any other error ends the bench.

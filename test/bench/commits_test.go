@@ -44,7 +44,7 @@ func TestCommitsAreMeasured(t *testing.T) {
 		for _, name := range row.Variants {
 			f := row.Figures[name]
 			require.Empty(t, f.Fails, "%s: %s", row.Name, name)
-			require.Len(t, f.Ratios, o.rounds, "%s: %s", row.Name, name)
+			require.Len(t, f.Rates, o.rounds, "%s: %s", row.Name, name)
 			require.GreaterOrEqual(t, f.Commits, o.rounds*commitTurns*row.writers, "%s: %s", row.Name, name)
 			require.Greater(t, f.Median, time.Duration(0), "%s: %s", row.Name, name)
 		}
@@ -119,6 +119,21 @@ func TestCommitRatiosAreOfOneRound(t *testing.T) {
 	require.ErrorContains(t, (&report{Commits: []*commitRow{r}}).failed(), "lease fails 1 times: EIO")
 	r.Figures[alone].Fails, f.Fails = []string{"EIO"}, nil
 	require.NoError(t, (&report{Commits: []*commitRow{r}}).failed(), "what LiteFS alone does is not ours")
+}
+
+// In a short turn not one commit may have ended.
+func TestNoRatioToNothing(t *testing.T) {
+	r := newCommitRow(commitLoad{Variants: []string{alone, "lease"}})
+	r.add(map[string]commitRoundSum{alone: {0, []time.Duration{9}}, "lease": {5, []time.Duration{1}}})
+	require.Empty(t, r.Figures["lease"].Ratios)
+	require.NoError(t, (&report{Commits: []*commitRow{r}}).writeJSON(filepath.Join(t.TempDir(), "json")))
+}
+
+func TestDoneWithin(t *testing.T) {
+	require.Equal(t, 0, doneWithin(10, nil))
+	require.Equal(t, 0, doneWithin(10, []time.Duration{11, 1}))
+	require.Equal(t, 2, doneWithin(10, []time.Duration{4, 6, 1}))
+	require.Equal(t, 3, doneWithin(10, []time.Duration{1, 1, 1}))
 }
 
 func TestQuantile(t *testing.T) {

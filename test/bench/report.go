@@ -46,7 +46,7 @@ func newReport(ctx context.Context, o options, todo []workload, commits []commit
 		{"nodes", fmt.Sprintf("%d on this machine, heartbeat %v, lease %v", o.nodes, o.heartbeat, o.lease)},
 		{"table", fmt.Sprintf("%d rows, two in a page of 4 kB", o.rows)},
 		{"rounds", fmt.Sprintf("%d, each %d turns of %v for every variant", o.rounds, o.turns, o.slice/time.Duration(o.turns))},
-		{"commits", fmt.Sprintf("%d nodes for each variant, all clusters at once; as many rounds, each %d turns of %v for every variant", o.commitNodes, commitTurns, o.commitSlice/commitTurns)},
+		{"commits", fmt.Sprintf("%d nodes for each variant, all clusters at once; as many rounds, each %d turns of %v for every variant", o.commitNodes, commitTurns, o.commitTurn())},
 		{"machine", fmt.Sprintf("%d cores, Linux %s, load before %s", runtime.NumCPU(), firstLine(ctx, "uname", "-r"), firstLine(ctx, "cut", "-d ", "-f1", "/proc/loadavg"))},
 		{"litefence", firstLine(ctx, o.litefence, "version")},
 		{"LiteFS", moduleVersion(o.litefs, "github.com/superfly/litefs")},
