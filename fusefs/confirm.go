@@ -7,6 +7,8 @@ import (
 	"fmt"
 	"os"
 	"strconv"
+	"sync"
+	"syscall"
 	"time"
 
 	"golang.org/x/sys/unix"
@@ -48,10 +50,10 @@ const (
 	// often it says so at most.
 	slowCommit = time.Second
 	slowAgain  = 10 * time.Second
-	killedPoll = 50 * time.Millisecond
+	killedPoll = 20 * time.Millisecond
 	// awayLooks: a thread that does not wait any more at so many looks in a row
 	// has its answer from the kernel, because the mount was aborted.
-	awayLooks = 40
+	awayLooks = 50
 )
 
 // asks reports whether a commit admitted by t has to be confirmed.
@@ -71,6 +73,7 @@ func (d *database) secondLook(t Ticket, w waiter, at *position) error {
 			}
 			at = &pos
 		}
+		d.lend()
 		if err := d.confirm(t, w, at); err != nil {
 			return f.doubt(err)
 		}
@@ -79,6 +82,53 @@ func (d *database) secondLook(t Ticket, w waiter, at *position) error {
 		return nil
 	}
 	return f.doubt(nil)
+}
+
+// lend lets LiteFS read the database while a commit of a rollback mode waits, which
+// is over below: it sends a replica that lacks too much all of it (db.go,
+// WriteSnapshotTo), as it does with each first transaction (http/server.go,
+// streamLTX), and that replica may be the one that the commit waits for. SHARED,
+// which stays, keeps LiteFS's own writers out. Above nothing changes.
+func (d *database) lend() {
+	d.mu.Lock()
+	defer d.mu.Unlock()
+	h := d.table.holder(slotShared)
+	if h == nil || h.dead {
+		return
+	}
+	h.mark = true
+	d.lent.Store(true)
+	if err := d.settleBelow(setOf(slotShared)); err != nil {
+		d.unlockFailed(err)
+	}
+}
+
+// takeBack takes EXCLUSIVE below again for who goes on writing without having
+// given it up above: locking_mode=EXCLUSIVE. LiteFS may be reading still.
+func (d *database) takeBack(t Ticket) error {
+	for d.lent.Load() {
+		if done, err := d.tryBack(); done || err != syscall.EAGAIN {
+			return err
+		}
+		if !d.fs.still(t) {
+			return errFenced
+		}
+		time.Sleep(pollBelow)
+	}
+	return nil
+}
+
+func (d *database) tryBack() (done bool, err error) {
+	d.mu.Lock()
+	defer d.mu.Unlock()
+	if h := d.table.holder(slotShared); h != nil && !h.dead && h.mark {
+		if err := d.setBelow(slotShared, exclusive); err != nil {
+			return false, err
+		}
+		h.mark = false
+	}
+	d.lent.Store(false)
+	return true, nil
 }
 
 // confirm asks Config.Confirm. It is the one to say when waiting is in vain; of
@@ -179,13 +229,27 @@ type unconfirmed struct {
 	owner, fh uint64 // who holds EXCLUSIVE, and through which handle
 	ticket    Ticket
 	at        position
+
+	leave func()      // leaves the gate; may be called again
+	late  *time.Timer // does so where the request does not follow
 }
 
+// end is for who has dealt with the commit, or found nobody to tell.
+func (u *unconfirmed) end() {
+	u.late.Stop()
+	u.leave()
+}
+
+// putOffFor is how long a fence waits for one who does not ask for the lock that
+// SQLite asks for at once.
+const putOffFor = 500 * time.Millisecond
+
 // putOff reports whether the unlink of a journal can go by without its second
-// look, which its owner's next lock request then takes (takeUnconfirmed). Not
-// where it is no commit of SQLite's: nobody has EXCLUSIVE.
+// look, which its owner's next lock request then takes, with the ticket
+// (takeUnconfirmed). Not where it is no commit of SQLite's: nobody has EXCLUSIVE.
 func (d *database) putOff(t Ticket) (bool, error) {
-	if !d.fs.asks(t) || !d.fs.gate.Valid(t) {
+	g := d.fs.gate
+	if !d.fs.asks(t) || !g.Valid(t) {
 		return false, nil
 	}
 	at, err := d.positionAfter()
@@ -198,7 +262,11 @@ func (d *database) putOff(t Ticket) (bool, error) {
 	if h == nil {
 		return false, nil
 	}
-	d.unconfirmed.Store(&unconfirmed{owner: h.owner, fh: h.fh, ticket: t, at: at})
+	u := &unconfirmed{owner: h.owner, fh: h.fh, ticket: t, at: at, leave: sync.OnceFunc(func() { g.Leave(t) })}
+	u.late = time.AfterFunc(putOffFor, u.leave)
+	if old := d.unconfirmed.Swap(u); old != nil {
+		old.end() // whoever is told of this commit is told of that one
+	}
 	return true, nil
 }
 
@@ -209,14 +277,15 @@ func (d *database) takeUnconfirmed(r request) *unconfirmed {
 	if u == nil || r.shm || u.owner != r.owner || !d.unconfirmed.CompareAndSwap(u, nil) {
 		return nil
 	}
+	u.late.Stop()
 	return u
 }
 
 // forgetUnconfirmed drops the commit of who has closed the handle: there is
 // nobody left to tell.
 func (d *database) forgetUnconfirmed(fh uint64) {
-	if u := d.unconfirmed.Load(); u != nil && u.fh == fh {
-		d.unconfirmed.CompareAndSwap(u, nil)
+	if u := d.unconfirmed.Load(); u != nil && u.fh == fh && d.unconfirmed.CompareAndSwap(u, nil) {
+		u.end()
 	}
 }
 

@@ -3,7 +3,10 @@ package fusefs
 import (
 	"context"
 	"errors"
+	"fmt"
+	"log/slog"
 	"os"
+	"os/exec"
 	"path/filepath"
 	"strconv"
 	"strings"
@@ -165,6 +168,15 @@ func TestCommitWaits(t *testing.T) {
 			require.Equal(t, 5, b.exec("b", "BEGIN IMMEDIATE").Code, "BUSY")
 		})
 
+		d := r.fs.dbs.get("db")
+		h.meanwhile("a checkpoint", func() { b.exec("b", "PRAGMA wal_checkpoint") })
+		h.meanwhile("whoever takes walMu or mu", func() {
+			d.walMu.Lock()
+			d.mu.Lock()
+			d.mu.Unlock() //nolint:staticcheck // taken to see whether it can be
+			d.walMu.Unlock()
+		})
+
 		p.stillWaits()
 		h.tell <- nil
 		require.Empty(t, p.end().Err)
@@ -220,48 +232,194 @@ func TestUnconfirmedCommitIsAnError(t *testing.T) {
 // Whoever waits can be killed, whatever other signals came before; his locks go
 // with him, and the next writer writes.
 func TestKilledWhileItWaits(t *testing.T) {
-	for _, sig := range []unix.Signal{unix.SIGKILL, unix.SIGQUIT} {
-		forEachMode(t, func(t *testing.T, r *rig, a *app, mode string) {
-			looked := make(chan struct{}, 100)
-			r.fs.hooks.looked.set(func(string) {
-				select {
-				case looked <- struct{}{}:
-				default:
-				}
-			})
-			h := r.hold("db")
-			p := r.start(a, "old", "INSERT INTO t VALUES ('killed')")
-			h.next()
+	forEachMode(t, func(t *testing.T, r *rig, a *app, mode string) {
+		looked := make(chan struct{})
+		r.fs.hooks.looked.set(func(string) { looked <- struct{}{} })
+		h := r.hold("db")
+		p := r.start(a, "old", "INSERT INTO t VALUES ('killed')")
+		c := h.next()
 
-			everyThread(t, a, unix.SIGURG) // which Go's runtime handles
-			for range awayLooks + 5 {
-				select {
-				case <-looked:
-				case <-p.ans:
-					t.Fatal("a signal that is handled has ended the wait")
-				}
+		everyThread(t, a, unix.SIGURG) // which Go's runtime handles
+		for range awayLooks + 5 {
+			select {
+			case <-looked:
+			case ans := <-p.ans:
+				t.Fatalf("a signal that is handled has ended the wait: %+v", ans)
 			}
-			p.stillWaits()
+		}
+		p.stillWaits()
+		r.eventually(func() bool {
+			return strings.Contains(r.logs.String(), fmt.Sprintf("a commit waits to be confirmed\" db=db txid=%016x waited=1", c.Pos.TXID))
+		}, "the log tells of it")
 
-			if sig == unix.SIGKILL {
-				require.NoError(t, a.cmd.Process.Kill())
-			} else {
-				everyThread(t, a, sig)
-			}
-			h.meanwhile("the end of the process", func() { _ = a.cmd.Wait() })
-			h.meanwhile("the next writer", func() {
-				h.free()
-				b := startApp(t)
-				openDB(r, b, "b", mode)
-				require.Equal(t, "2", b.value("b", "SELECT count(*) FROM t"), "LiteFS has it")
-				b.must("b", "INSERT INTO t VALUES ('next')")
-				require.Equal(t, "ok", b.value("b", "PRAGMA integrity_check"))
-				b.kill()
-			})
-			r.eventually(func() bool { return r.fs.Stats().LocksHeld == 0 }, "nothing stays locked below")
-			require.EqualValues(t, 1, r.fs.Stats().InDoubt)
-		})
+		r.fs.hooks.looked.set(func(string) {})
+		require.NoError(t, a.cmd.Process.Kill())
+		select {
+		case <-looked: // it may have been about to tell
+		case <-p.ans:
+		}
+		h.meanwhile("the end of the process", func() { _ = a.cmd.Wait() })
+		h.free()
+		b := startApp(t)
+		openDB(r, b, "b", mode)
+		require.Equal(t, "2", b.value("b", "SELECT count(*) FROM t"), "LiteFS has it")
+		b.must("b", "INSERT INTO t VALUES ('next')")
+		require.Equal(t, "ok", b.value("b", "PRAGMA integrity_check"))
+		b.kill()
+		r.eventually(func() bool { return r.fs.Stats().LocksHeld == 0 }, "nothing stays locked below")
+		require.EqualValues(t, 1, r.fs.Stats().InDoubt)
+	})
+}
+
+// One whose mount is aborted has his answer from the kernel, and the mount ends.
+func TestAbortedWhileItWaits(t *testing.T) {
+	r, a := walRig(t)
+	h := r.hold("db")
+	p := r.start(a, "c", "INSERT INTO t VALUES ('x')")
+	h.next()
+	require.ErrorIs(t, unix.Unmount(r.mount, unix.MNT_FORCE), unix.EBUSY) // and aborted
+	require.NotEmpty(t, p.end().Err)
+	select {
+	case <-r.fs.Done():
+	case <-time.After(20 * time.Second):
+		h.free()
+		close(h.tell)
+		t.Fatal("the mount waits for the commit")
 	}
+}
+
+// What lookAt makes of signals that a process has yet to take.
+func TestLookAt(t *testing.T) {
+	for sig, dying := range map[unix.Signal]bool{unix.SIGCHLD: false, unix.SIGTSTP: false, unix.SIGQUIT: true, unix.SIGSEGV: true} {
+		cmd := exec.Command("sleep", "1000")
+		require.NoError(t, cmd.Start())
+		task := uint32(cmd.Process.Pid)
+		require.NoError(t, unix.Kill(int(task), unix.SIGSTOP))
+		require.Eventually(t, func() bool {
+			b, err := os.ReadFile(fmt.Sprintf("/proc/%d/status", task))
+			return err == nil && strings.Contains(string(b), "\nState:\tT")
+		}, 10*time.Second, time.Millisecond)
+		require.NoError(t, unix.Kill(int(task), sig))
+		is, waits := lookAt(task)
+		require.Equal(t, dying, is, sig)
+		require.False(t, waits, "it does not wait for us")
+		require.NoError(t, cmd.Process.Kill())
+		require.Error(t, cmd.Wait())
+		is, _ = lookAt(task)
+		require.True(t, is, "gone")
+	}
+	is, _ := lookAt(0)
+	require.True(t, is, "unseen")
+}
+
+// A fence waits for the commits that are inside, as long as they are; while the
+// lease lasts they can still be told of a success.
+func TestFenceWaitsForCommits(t *testing.T) {
+	forEachMode(t, func(t *testing.T, r *rig, a *app, mode string) {
+		for i, told := range []error{nil, errors.New("the role has ended")} {
+			h := r.hold("db")
+			p := r.start(a, "old", "INSERT INTO t VALUES ('x')")
+			h.next()
+			fenced := make(chan error, 1)
+			go func() { fenced <- r.gate.Fence(context.Background()) }()
+			r.eventually(func() bool { return !r.gate.DoorOpen() }, "the door is shut")
+			require.Equal(t, 1, r.gate.Inflight())
+			p.stillWaits()
+			select {
+			case err := <-fenced:
+				t.Fatalf("the fence has not waited: %v", err)
+			default:
+			}
+			h.tell <- told
+			require.NoError(t, <-fenced)
+			require.Equal(t, told != nil, p.end().Err != "")
+			h.free()
+			r.reopen(uint64(i + 2))
+			a.must("old", "INSERT INTO t VALUES ('x')")
+			require.Equal(t, "ok", a.value("old", "PRAGMA integrity_check"))
+		}
+	})
+}
+
+// Between the unlink of a journal and the lock request after it the commit is
+// inside the gate, but not for ever; and nobody is told of it who comes later.
+func TestUnlinkIsPutOff(t *testing.T) {
+	r := newRig(t)
+	a := startApp(t)
+	openDB(r, a, "c", "DELETE")
+	a.must("c", "CREATE TABLE t (x)")
+	require.Empty(t, a.do(order{Op: "close", Conn: "c"}).Err)
+	d := r.fs.dbs.get("db")
+	unlinked := func() (b *app, fd int) {
+		b = startApp(t)
+		fd = b.sysopen(r.path("db"), unix.O_RDWR)
+		require.Zero(t, b.lockOp("lock", fd, unix.F_WRLCK, pendingByte+1, 1), "RESERVED")
+		require.Zero(t, b.lockOp("lock", fd, unix.F_WRLCK, pendingByte+2, sharedSize), "SHARED")
+		for _, c := range []fileCall{
+			{Call: "open", Path: r.path("db-journal"), Flags: unix.O_RDWR | unix.O_CREAT},
+			{Call: "pwrite", Data: make([]byte, 2*journalHeaderSize)},
+			{Call: "close"},
+			{Call: "unlink", Path: r.path("db-journal")},
+		} {
+			require.Zero(t, b.do(order{Op: "file", File: &c}).File.Errno, c.Call)
+		}
+		require.NotNil(t, d.unconfirmed.Load())
+		return b, fd
+	}
+	h := r.hold("db")
+	b, _ := unlinked()
+	b.kill()
+	r.eventually(func() bool { return d.unconfirmed.Load() == nil && r.gate.Inflight() == 0 }, "his commit goes with him")
+
+	b, fd := unlinked()
+	r.eventually(func() bool { return r.gate.Inflight() == 0 }, "who is slow is not inside for ever")
+	b.send(order{Op: "lock", Fd: fd, Typ: unix.F_RDLCK, Off: pendingByte + 2, Len: sharedSize})
+	h.next()
+	h.tell <- errors.New("no majority")
+	require.Equal(t, int(unix.EIO), b.receive().Errno)
+	require.Zero(t, b.lockOp("lock", fd, unix.F_UNLCK, 0, 0), "told once")
+	h.free()
+
+	b, fd = unlinked()
+	r.onConfirm(func() error { return errors.New("no majority") })
+	require.Equal(t, int(unix.EIO), b.lockOp("lock", fd, unix.F_UNLCK, 0, 0), "by whatever he asks for")
+	require.Zero(t, b.lockOp("lock", fd, unix.F_UNLCK, 0, 0))
+	h.free()
+	r.eventually(func() bool { return r.fs.Stats().LocksHeld == 0 }, "nothing stays locked below")
+}
+
+// The wait ends some time after the lease, and not before where that goes on
+// being extended.
+func TestWaitEndsAfterTheLease(t *testing.T) {
+	g := &grant{}
+	g.until.Store(BootNow())
+	var logs lockedBuffer
+	ctx, end := context.WithCancelCause(context.Background())
+	defer end(nil)
+	done := make(chan struct{})
+	go func() {
+		defer close(done)
+		(&FS{log: slog.New(slog.NewTextHandler(&logs, nil))}).attend(ctx, end, Ticket{g}, waiter{}, policy.Commit{})
+	}()
+	require.Eventually(t, func() bool { return logs.String() != "" }, 10*time.Second, time.Millisecond, "it has begun")
+	last := BootNow()
+	g.until.Store(last)
+	<-done
+	require.GreaterOrEqual(t, BootNow(), last+int64(confirmSlack))
+	require.Equal(t, errLeaseEnded, context.Cause(ctx))
+}
+
+// The log tells of slow commits now and then, however many there are.
+func TestSlowCommitsInTheLog(t *testing.T) {
+	var logs lockedBuffer
+	f := &FS{log: slog.New(slog.NewTextHandler(&logs, nil))}
+	for range 5 {
+		f.logSlow(policy.Commit{DB: "db"}, time.Second)
+	}
+	require.Equal(t, 1, strings.Count(logs.String(), "a commit waits"))
+	f.saidSlow.Add(-int64(slowAgain))
+	f.logSlow(policy.Commit{DB: "db"}, time.Second)
+	require.Equal(t, 2, strings.Count(logs.String(), "a commit waits"))
 }
 
 // everyThread sends a signal to every thread of a.
@@ -278,22 +436,22 @@ func everyThread(t *testing.T, a *app, sig unix.Signal) {
 
 // Confirm is told where LiteFS stands after that very transaction.
 func TestConfirmIsToldThePosition(t *testing.T) {
-	for _, locking := range []string{"NORMAL", "EXCLUSIVE"} {
-		forEachMode(t, func(t *testing.T, r *rig, a *app, mode string) {
-			o := startApp(t)
-			o.open("o", r.path("other"))
-			o.must("o", "PRAGMA journal_mode="+mode)
-			o.must("o", "CREATE TABLE t (x)")
+	forEachMode(t, func(t *testing.T, r *rig, a *app, mode string) {
+		o := startApp(t)
+		o.open("o", r.path("other"))
+		o.must("o", "PRAGMA journal_mode="+mode)
+		o.must("o", "CREATE TABLE t (x)")
+		for _, locking := range []string{"NORMAL", "EXCLUSIVE"} {
 			if mode == "WAL" && locking == "EXCLUSIVE" {
-				t.Skip("an index in memory only: nothing to share") // see mount.md
+				continue // its index is in the process's memory: LiteFS commits nothing
 			}
 			a.must("old", "PRAGMA locking_mode="+locking)
 			var mu sync.Mutex
 			var told []policy.Commit
+			asked := r.fs.CommitWaits().Count
 			r.onCommit(func(_ context.Context, c policy.Commit) error {
-				b, err := os.ReadFile(filepath.Join(r.lower, c.DB+"-pos"))
-				if err != nil || string(b) != c.Pos.String()+"\n" {
-					return errors.New("told " + c.Pos.String() + ", LiteFS is at " + strings.TrimSpace(string(b)))
+				if b := r.pos(c.DB); b != c.Pos.String()+"\n" {
+					return errors.New("told " + c.Pos.String() + ", LiteFS is at " + b)
 				}
 				mu.Lock()
 				defer mu.Unlock()
@@ -314,16 +472,49 @@ func TestConfirmIsToldThePosition(t *testing.T) {
 				a.must("old", "INSERT INTO t VALUES ("+itoa(i)+")")
 			}
 			<-busy
-			var own []uint64
+			n := 0
 			for _, c := range told {
 				if c.DB == "db" {
-					own = append(own, c.Pos.TXID-first.TXID)
+					n++
+					require.EqualValues(t, n, c.Pos.TXID-first.TXID)
 				}
 			}
-			require.Len(t, own, commits)
-			for i, txid := range own {
-				require.EqualValues(t, i+1, txid)
+			require.Equal(t, commits, n, locking)
+			require.EqualValues(t, len(told), r.fs.CommitWaits().Count-asked)
+		}
+	})
+}
+
+// A replica that needs a snapshot gets it while a commit waits for that very
+// replica; LiteFS takes SHARED for it. And then the writer goes on, alone.
+func TestSnapshotWhileACommitWaits(t *testing.T) {
+	for name, setup := range map[string][]string{
+		"delete":             {"PRAGMA journal_mode=delete"},
+		"truncate":           {"PRAGMA journal_mode=truncate"},
+		"persist":            {"PRAGMA journal_mode=persist"},
+		"persist, exclusive": {"PRAGMA journal_mode=persist", "PRAGMA locking_mode=exclusive"},
+		"wal":                {"PRAGMA journal_mode=wal"},
+		"wal, a large cache": {"PRAGMA journal_mode=wal", "PRAGMA cache_size=-100000"},
+	} {
+		t.Run(name, func(t *testing.T) {
+			r := newRig(t)
+			a := startApp(t)
+			a.open("a", r.path("db"))
+			for _, stmt := range setup {
+				a.must("a", stmt)
 			}
+			h := r.hold("db")
+			for i, stmt := range []string{"CREATE TABLE t (x)", "INSERT INTO t VALUES (1)", "INSERT INTO t VALUES (2)"} {
+				p := r.start(a, "a", stmt)
+				h.next()
+				out := filepath.Join(r.dir, "snapshot"+itoa(i))
+				h.meanwhile("a snapshot", func() { r.litefs("export", "-name", "db", out) })
+				p.stillWaits()
+				h.tell <- nil
+				require.Empty(t, p.end().Err)
+			}
+			h.free()
+			require.Equal(t, "2", a.value("a", "SELECT count(*) FROM t"))
 		})
 	}
 }

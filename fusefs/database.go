@@ -60,6 +60,7 @@ type database struct {
 	orphaned  atomic.Bool // dropped below; another database may bear the name
 
 	unconfirmed atomic.Pointer[unconfirmed] // a commit whose owner was told nothing yet
+	lent        atomic.Bool                 // SHARED may be all that is held below for an EXCLUSIVE (lend)
 }
 
 // databaseTable holds the databases by name.

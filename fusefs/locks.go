@@ -97,7 +97,7 @@ type hold struct {
 	pid   uint32
 	typ   lockType
 	dead  bool
-	mark  bool // exclusive, to change one read mark of our own index: LiteFS need not know
+	mark  bool // exclusive, and LiteFS need not know: to change one read mark of our own index, or after a commit (lend)
 }
 
 // lockTable says who holds what. Pointers into it live until the next set.

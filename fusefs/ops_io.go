@@ -232,7 +232,7 @@ func (d *database) mayWrite(owner uint64, task uint32, t Ticket) error {
 			return errFenced
 		}
 	}
-	return nil
+	return d.takeBack(t)
 }
 
 func (f *rawFS) Fsync(cancel <-chan struct{}, in *fuse.FsyncIn) fuse.Status {
@@ -372,20 +372,28 @@ func (f *FS) unlink(w waiter, name string) error {
 	if err != nil {
 		return err
 	}
-	defer f.gate.Leave(t)
+	later, err := f.unlinkBelow(t, w, name, base, k)
+	if !later {
+		f.gate.Leave(t)
+	}
+	return err
+}
+
+// unlinkBelow reports whether the ticket goes on to the request after this one.
+func (f *FS) unlinkBelow(t Ticket, w waiter, name, base string, k Kind) (later bool, err error) {
 	if k == KindJournal {
 		if err := f.dbs.get(base).mayWrite(0, 0, t); err != nil {
-			return err
+			return false, err
 		}
 		if err := f.dbs.get(base).pipe.finish(); err != nil {
-			return err
+			return false, err
 		}
 		if !f.still(t) {
-			return errFenced
+			return false, errFenced
 		}
 	}
 	if err := f.unlinkLower(name); err != nil {
-		return err
+		return false, err
 	}
 	if k == KindDatabase {
 		f.vanished(name, base, k)
@@ -394,11 +402,11 @@ func (f *FS) unlink(w waiter, name string) error {
 		d := f.dbs.get(base)
 		d.committedJournal()
 		if later, err := d.putOff(t); later || err != nil {
-			return err
+			return later, err
 		}
-		return d.secondLook(t, w, nil)
+		return false, d.secondLook(t, w, nil)
 	}
-	return nil
+	return false, nil
 }
 
 func (f *FS) unlinkWAL(name string, d *database) error {

@@ -84,6 +84,7 @@ func (f *FS) setLk(cancel <-chan struct{}, in *fuse.LkIn, wait bool) error {
 	}
 	// SQLite gives EXCLUSIVE up now, and nobody has been told of its commit. The
 	// lock is changed all the same: after an error SQLite goes on to unlock.
+	defer u.end()
 	doubt := d.secondLook(u.ticket, waiter{cancel, in.Pid}, &u.at)
 	if err := d.setLk(cancel, r, wait); doubt == nil {
 		return err

@@ -28,6 +28,7 @@ func check(r *history.Round, registers time.Duration) history.Result {
 	j.oneWriter()
 	j.orders()
 	j.staleReads()
+	j.lostReplicated()
 	j.lostKnown(views)
 	j.registers(registers)
 	j.readsFailed()

@@ -12,6 +12,10 @@
 //     moves, the new primary has a prefix of what the old one had; the rest is
 //     lost, which is legal. What is once gone from the newest primary's history
 //     never comes back.
+//   - With quorum.confirm: replicated none of that is lost which was acknowledged:
+//     a write is on as many nodes as a minority has, and one more, before it is.
+//     Only where more nodes than a minority were robbed of their data is that
+//     an excuse.
 //   - So what is there in the end was there all the time: from its effect on,
 //     every primary had it, and a node that had it keeps it. A write was made on
 //     a stale node if that node lacked, then or later, something that was
@@ -29,6 +33,7 @@ const (
 	OneWriter         = "one-writer"         // two nodes took writes at a time
 	StaleAck          = "stale-ack"          // acknowledged on a node that lacked what others had acknowledged before
 	LostKnown         = "lost-known"         // acknowledged and gone, where asynchronous replication is no excuse
+	LostReplicated    = "lost-replicated"    // acknowledged and gone, where a commit waits for copies
 	RefusedPresent    = "refused-present"    // refused, and yet there
 	MadeUp            = "made-up"            // there, and nobody wrote it, or not yet, or not twice
 	Diverged          = "diverged"           // the nodes hold different data in the end

@@ -1,6 +1,7 @@
 package checker
 
 import (
+	"cmp"
 	"slices"
 	"time"
 
@@ -12,7 +13,7 @@ func (j *judge) figures() history.Result {
 	r := j.r
 	res := history.Result{
 		Round: history.RoundInfo{
-			Seed: r.Seed, Nodes: r.Nodes, Journal: r.Journal, Subject: r.Subject,
+			Seed: r.Seed, Nodes: r.Nodes, Journal: r.Journal, Confirm: cmp.Or(r.Confirm, history.Lease), Subject: r.Subject,
 			Start: r.Start, Healed: r.Healed, Normal: r.Normal, End: r.End,
 		},
 		Counts: j.counts(),
@@ -30,6 +31,9 @@ func (j *judge) figures() history.Result {
 	var answers []int64
 	for _, o := range j.acked {
 		answers = append(answers, o.End)
+		if o.Commit != 0 {
+			res.Commits = append(res.Commits, time.Duration(o.End-o.Commit))
+		}
 	}
 	slices.Sort(answers)
 	for i, f := range r.Faults {

@@ -49,6 +49,7 @@ func TestFigures(t *testing.T) {
 		s.failed("n3", "database is locked (5)", 1480, 1485)
 	}
 	s.r.Seed, s.r.Journal = 7, "wal"
+	s.cut = func() { s.set.Commit, s.lost.Commit = s.set.End-3*ms, s.lost.End-4*ms }
 	s.r.Faults = []history.Fault{
 		{Name: "cut", Targets: []string{"n1"}, Cuts: true, Start: 1098 * ms, End: 1430 * ms},
 		{Name: "stop", Targets: []string{"n3"}, Stops: []string{"n3"}, Start: 1450 * ms, End: 1600 * ms},
@@ -60,9 +61,10 @@ func TestFigures(t *testing.T) {
 	res := Check(r)
 	require.Empty(t, res.Anomalies)
 	require.Equal(t, history.RoundInfo{
-		Seed: 7, Nodes: r.Nodes, Journal: "wal", Subject: "litefence",
+		Seed: 7, Nodes: r.Nodes, Journal: "wal", Confirm: "lease", Subject: "litefence",
 		Start: 1000 * ms, Healed: 1600 * ms, Normal: 1700 * ms, End: 2000 * ms,
 	}, res.Round)
+	require.Equal(t, []time.Duration{3 * time.Millisecond, 4 * time.Millisecond}, res.Commits, "of those whose COMMIT was seen")
 	require.Equal(t, history.Counts{
 		Acked: 9, Refused: 1, Unknown: 1, Reads: 8, ReadErrors: 1, Lost: 1, LostIDs: []string{s.lost.ID},
 	}, res.Counts)

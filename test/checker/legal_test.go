@@ -4,6 +4,8 @@ import (
 	"testing"
 
 	"github.com/stretchr/testify/require"
+
+	"github.com/litefence/litefence/test/history"
 )
 
 // TestNothingLegalIsAccused plays random rounds in which one primary follows the
@@ -23,4 +25,32 @@ func TestNothingLegalIsAccused(t *testing.T) {
 	require.Greater(t, changes, rounds/2)
 	require.Greater(t, lost, rounds/2)
 	require.Greater(t, unknown, rounds/2)
+}
+
+// TestNothingReplicatedIsLost: with the same rounds, where a commit waits for
+// copies every lost write is told, and none is where those were not acknowledged.
+func TestNothingReplicatedIsLost(t *testing.T) {
+	lost := 0
+	for seed := range uint64(200) {
+		r := newPlay(seed).run()
+		gone := map[string]bool{}
+		for _, id := range Check(r).Counts.LostIDs {
+			gone[id] = true
+		}
+		r.Confirm = history.Replicated
+		told := 0
+		for _, a := range Check(r).Anomalies {
+			require.Equal(t, LostReplicated, a.Rule, "seed %d: %s", seed, a.Text)
+			told++
+		}
+		require.Equal(t, min(len(gone), each), min(told, each), "seed %d", seed)
+		for i := range r.Ops {
+			if o := &r.Ops[i]; gone[o.ID] {
+				o.Outcome = history.Unknown
+			}
+		}
+		require.Empty(t, Check(r).Anomalies, "seed %d", seed)
+		lost += len(gone)
+	}
+	require.Positive(t, lost)
 }

@@ -17,8 +17,34 @@ const (
 	followed = int64(time.Second)
 )
 
+// keeps reports whether o had to be kept whatever happened: it was acknowledged,
+// a commit waits for copies, and no more nodes than a minority lost their data.
+func (j *judge) keeps(o *history.Op) bool {
+	if j.r.Confirm != history.Replicated || o.Outcome != history.Acked {
+		return false
+	}
+	wiped := map[string]bool{}
+	for _, f := range j.r.Faults {
+		for _, n := range f.Wiped {
+			wiped[n] = true
+		}
+	}
+	return len(wiped) <= (len(j.nodes)-1)/2
+}
+
+// lostReplicated looks for acknowledged writes that are gone although they were
+// acknowledged only once enough nodes had them.
+func (j *judge) lostReplicated() {
+	for _, o := range j.acked {
+		if j.keeps(o) && j.gone(o) {
+			j.accuse(LostReplicated, o.ID, o.Start, "%s is gone", j.name(o))
+		}
+	}
+}
+
 // lostKnown looks for acknowledged writes that are gone although the primary
-// that made them cannot have taken them with it.
+// that made them cannot have taken them with it. Where none may be lost, it is
+// another rule that says so.
 func (j *judge) lostKnown(seen sightings) {
 	type grant struct {
 		node string
@@ -35,6 +61,9 @@ func (j *judge) lostKnown(seen sightings) {
 		newest = max(newest, s.Open)
 	}
 	for _, o := range sortedBy(slices.Collect(maps.Keys(seen)), func(o *history.Op) int64 { return o.Start }) {
+		if j.keeps(o) {
+			continue
+		}
 		g := j.grants[o]
 		later := last[grant{o.Node, g}]
 		switch {

@@ -3,6 +3,8 @@ package checker
 import (
 	"testing"
 
+	"github.com/stretchr/testify/require"
+
 	"github.com/litefence/litefence/test/history"
 )
 
@@ -34,6 +36,95 @@ func faulty(fs ...history.Fault) func(s *story) {
 		for _, f := range fs {
 			f.Start, f.End = 2000*ms, 4000*ms
 			s.r.Faults = append(s.r.Faults, f)
+		}
+	}
+}
+
+// replicatedRound is a round in which a commit waits for copies: the last write of n1,
+// which nobody has, was not acknowledged.
+func replicatedRound(s *story) {
+	s.r.Confirm = history.Replicated
+	s.cut = func() { s.lost.Outcome, s.lost.Err = history.Unknown, "disk I/O error (10)" }
+}
+
+// rowGone takes a row, of n2, from all that every node holds and reads.
+func rowGone(s *story, r *history.Round) {
+	everywhere(r, func(st *history.State) { delete(st.IDs, s.row2.ID); st.Rows-- })
+	for _, o := range r.Ops {
+		if o.Saw != nil && o.Start > s.row2.Start {
+			o.Saw.Rows--
+		}
+	}
+}
+
+func wipe(nodes ...string) []history.Fault {
+	return []history.Fault{{Name: "wipe", Start: 1590 * ms, End: 1600 * ms, Wiped: nodes}}
+}
+
+func TestLostReplicated(t *testing.T) {
+	run(t, []plant{
+		{name: "nothing of it was acknowledged", write: replicatedRound},
+		{name: "the last write of a primary that went", rule: LostReplicated, write: func(s *story) { s.r.Confirm = history.Replicated }},
+		{name: "which waits for a majority's answer only", write: func(s *story) { s.r.Confirm = history.Quorum }},
+		{name: "a row, before one of the same grant", rule: LostReplicated, write: replicatedRound, alter: rowGone},
+		{name: "a row, one node of three wiped", rule: LostReplicated, write: replicatedRound, alter: func(s *story, r *history.Round) {
+			rowGone(s, r)
+			r.Faults = append(wipe("n1"), wipe("n1")...)
+		}},
+		{name: "the last write, two nodes of three wiped", write: func(s *story) {
+			s.r.Confirm = history.Replicated
+			s.r.Faults = append(wipe("n1"), wipe("n3")...)
+		}},
+		{name: "a row, two nodes wiped, but the same grant kept a later one", rule: LostKnown, text: "same grant", write: func(s *story) {
+			s.r.Confirm, s.r.Faults = history.Replicated, wipe("n1", "n3")
+			s.begun = func() { s.stray("n1", history.Insert, "", 1026, 1028) }
+		}},
+		{name: "seen together with what came after it", rule: LostReplicated, write: func(s *story) {
+			s.r.Confirm = history.Replicated
+			s.over = func() {
+				s.look("n3", 1500).Saw.Lists = map[string][]string{"l": {s.listed.ID, s.lost.ID}, "m": {s.listed2.ID}}
+			}
+		}},
+		{name: "one that nobody acknowledged, and every node held", rule: LostKnown, text: "every node", write: func(s *story) {
+			s.r.Confirm = history.Replicated
+			s.cut = func() {
+				s.lost.Outcome = history.Unknown
+				for _, n := range []string{"n2", "n3"} {
+					was := s.held[n]
+					s.held[n] = s.held["n1"]
+					s.look(n, 1120)
+					s.held[n] = was
+				}
+			}
+		}},
+		{name: "a register's value that another replaced", write: func(s *story) {
+			replicatedRound(s)
+			s.over = func() { s.ack("n2", history.Set, "a", 1480, 1485) }
+		}},
+		{name: "a refused one", write: func(s *story) {
+			replicatedRound(s)
+			s.over = func() { refuse(s, "n3", history.Insert, "", 1480) }
+		}},
+		{name: "what is there in the end is not known", rule: NotBack, write: func(s *story) { s.r.Confirm = history.Replicated }, alter: func(s *story, r *history.Round) {
+			r.Normal = 0
+		}},
+	})
+}
+
+// TestLostReplicatedOfFive: two of five are a minority.
+func TestLostReplicatedOfFive(t *testing.T) {
+	for wiped, want := range map[int]int{0: 1, 1: 1, 2: 1, 3: 0} {
+		w := newWorld(5)
+		w.r.Confirm = history.Replicated
+		w.follow("n2", "n3", "n4", "n5")
+		w.r.Faults = wipe(w.r.Nodes[:wiped]...)
+		o := w.do("n1", history.Insert, "", 1010*ms, 1015*ms, history.Acked)
+		w.promote("n2")
+		found := Check(w.finish(1600*ms, 1700*ms, 2000*ms)).Anomalies
+		require.Len(t, found, want, "%d wiped", wiped)
+		if want > 0 {
+			require.Equal(t, LostReplicated, found[0].Rule)
+			require.Contains(t, found[0].Text, o.ID)
 		}
 	}
 }

@@ -96,7 +96,7 @@ func (j *judge) view(r *history.Op, seen sightings) {
 			}
 		}
 	}
-	if lost != nil && lost.End < there {
+	if lost != nil && lost.End < there && !j.keeps(lost) {
 		j.accuse(LostKnown, lost.ID, lost.Start, "%s is gone; a read on %s at %s saw it together with what began at %s and is there in the end",
 			j.name(lost), r.Node, j.at(r.Start), j.at(there))
 	}

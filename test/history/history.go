@@ -27,6 +27,13 @@ const (
 	Unknown Outcome = "unknown"
 )
 
+// What a commit waits for, as quorum.confirm has it.
+const (
+	Lease      = "lease"      // nothing
+	Quorum     = "quorum"     // an answer of a majority
+	Replicated = "replicated" // copies on so many nodes that none of it can be lost
+)
+
 // The kinds of operation. Every write is a transaction of its own.
 const (
 	Insert   = "insert"   // adds the row ID, which nobody else ever adds
@@ -45,7 +52,8 @@ type Op struct {
 	Key     string  `json:"key,omitempty"`
 	Old     string  `json:"old,omitempty"` // of Set; known where the outcome is not Refused
 	Start   int64   `json:"start"`
-	End     int64   `json:"end"` // Forever where there was no answer
+	Commit  int64   `json:"commit,omitempty"` // when a write's COMMIT was sent; 0 = not seen to be
+	End     int64   `json:"end"`              // Forever where there was no answer
 	Outcome Outcome `json:"outcome"`
 	Err     string  `json:"err,omitempty"`
 	Saw     *View   `json:"saw,omitempty"` // of an acknowledged Read
@@ -104,6 +112,7 @@ type Round struct {
 	Seed    uint64   `json:"seed"`
 	Nodes   []string `json:"nodes"`
 	Journal string   `json:"journal"` // SQLite's journal mode
+	Confirm string   `json:"confirm"` // what a commit waits for; "" = Lease
 	Subject string   `json:"subject"` // what ran: "litefence", a rule that was off, or LiteFS alone
 
 	Lease     time.Duration `json:"lease"`

@@ -13,15 +13,18 @@ type Result struct {
 	Outages   []time.Duration `json:"outages"`            // longest time without an acknowledged write, for each fault
 	Fence     []time.Duration `json:"fence"`              // from a cut or stop of the primary to its last acknowledged write, where another took over
 	FenceOf   []int           `json:"fence_of,omitempty"` // the fault that each Fence is about, by its place in Faults
+	Commits   []time.Duration `json:"commits,omitempty"`  // from the COMMIT of an acknowledged write to the answer
 	Back      time.Duration   `json:"back"`               // from the end of the last fault until all is normal
 }
 
 // RoundInfo is a Round without what happened in it.
 type RoundInfo struct {
 	Number  int      `json:"number"`
+	Flags   string   `json:"flags,omitempty"` // that the run had, beside its seed
 	Seed    uint64   `json:"seed"`
 	Nodes   []string `json:"nodes"`
 	Journal string   `json:"journal"`
+	Confirm string   `json:"confirm"` // never ""
 	Subject string   `json:"subject"`
 	Start   int64    `json:"start"`
 	Healed  int64    `json:"healed"`
@@ -40,9 +43,9 @@ type Anomaly struct {
 type Counts struct {
 	Acked, Refused, Unknown int
 	Reads, ReadErrors       int
-	// Lost: acknowledged writes that are not there in the end, because LiteFS
-	// replicates after the commit and their primary went before. LostIDs lists
-	// them.
+	// Lost: acknowledged writes that are not there in the end. Without Replicated
+	// that may be: LiteFS replicates after the commit, and their primary went
+	// before. LostIDs lists them.
 	Lost    int
 	LostIDs []string
 }

@@ -8,7 +8,8 @@ type kind struct {
 	weight   int // how often it is chosen beside the others
 	nodes    int // fewest that it makes sense for
 	from, to time.Duration
-	// destroys: data are lost, so that a plan may have only one of these.
+	// destroys: a node's data are lost, so that a plan may have only one of these:
+	// what is on two nodes is never lost with both.
 	destroys bool
 	begin    func(*acting) (undo func() error, err error)
 }
@@ -22,6 +23,8 @@ const (
 	CutPrimary    = "primary cut off"
 	PausePrimary  = "primary: litefence stopped"
 	LoseLastWords = "primary: both killed"
+	CutSending    = "primary sends nothing"
+	PowerOff      = "primary: power off"
 )
 
 const (
@@ -33,7 +36,7 @@ const (
 var kinds = []kind{
 	{name: CutPrimary, weight: 3, from: 200 * ms, to: 8 * sec, begin: cutPrimary(in, out)},
 	{name: "primary receives nothing", weight: 2, from: 200 * ms, to: 8 * sec, begin: cutPrimary(in)},
-	{name: "primary sends nothing", weight: 2, from: 200 * ms, to: 8 * sec, begin: cutPrimary(out)},
+	{name: CutSending, weight: 2, from: 200 * ms, to: 8 * sec, begin: cutPrimary(out)},
 	{name: "replica cut off", weight: 1, from: 200 * ms, to: 6 * sec, begin: cutReplica},
 	{name: "primary in the minority", weight: 3, nodes: 5, from: sec, to: 8 * sec, begin: halves(true)},
 	{name: "majority and minority", weight: 2, nodes: 5, from: sec, to: 8 * sec, begin: halves(false)},
@@ -66,4 +69,5 @@ var kinds = []kind{
 	{name: "fence by hand", weight: 2, from: 500 * ms, to: 4 * sec, begin: fence},
 	{name: LateHandoff, weight: 2, from: 3 * sec, to: 4 * sec, begin: lateHandoff},
 	{name: LaggingWins, weight: 1, from: 2 * sec, to: 3 * sec, begin: laggingWins},
+	{name: PowerOff, weight: 5, from: 50 * ms, to: 6 * sec, begin: powerOff},
 }

@@ -3,6 +3,7 @@ package nemesis
 import (
 	"errors"
 	"slices"
+	"time"
 
 	"github.com/litefence/litefence/test/cluster"
 )
@@ -32,6 +33,21 @@ func kill(who selector, programs ...program) func(*acting) (func() error, error)
 		a.stops(n)
 		return a.kill(of(n, programs)...)
 	}
+}
+
+// powerOff: the primary's machine goes while it writes, its network first: what it
+// acknowledges in that moment nobody else has. It may stay away for long enough
+// that another takes over, and comes back with all that it had on its disk.
+func powerOff(a *acting) (func() error, error) {
+	n := a.primary()
+	a.stops(n)
+	heal, err := a.links(around(a.c, n, in, out))
+	if err != nil {
+		return heal, err
+	}
+	_ = sleep(a.ctx, time.Duration(a.rng.Int64N(int64(200*ms))))
+	start, err := a.kill(of(n, []program{litefence, liteFS})...)
+	return func() error { return errors.Join(heal(), start()) }, err
 }
 
 // killAll is a power loss of everything; the nodes come back in some order.

@@ -100,6 +100,22 @@ func TestFaultsByKind(t *testing.T) {
 	require.Equal(t, "kill", kinds[1].Name)
 }
 
+func TestModes(t *testing.T) {
+	round := func(confirm string, acked, lost int, commits ...time.Duration) history.Result {
+		return history.Result{Round: history.RoundInfo{Confirm: confirm}, Counts: history.Counts{Acked: acked, Lost: lost}, Commits: commits}
+	}
+	modes := modesOf([]history.Result{round("replicated", 3, 0, 5, 9), round("", 1, 1, 2), round("lease", 2, 1), round("replicated", 4, 0, 7)})
+	require.Len(t, modes, 2)
+	require.Equal(t, "lease", modes[0].Name)
+	require.Equal(t, history.Counts{Acked: 3, Lost: 2}, modes[0].Sum.Counts)
+	require.Equal(t, "replicated", modes[1].Name)
+	require.Equal(t, history.Counts{Acked: 7}, modes[1].Sum.Counts)
+	require.Equal(t, spread{5, 7, 9}, modes[1].Sum.Commit)
+	text := markdownOf(t, Run{Results: []history.Result{round("replicated", 3, 1, 5*time.Second)}})
+	require.Contains(t, text, "| replicated | 1 | 3 | 1 | 0 | 0 | 5.00 | 5.00 | 5.00 |")
+	require.Regexp(t, `<th>replicated</th><td>1</td><td>3</td><td>1</td>`, htmlOf(t, Run{Results: []history.Result{round("replicated", 3, 1)}}))
+}
+
 func TestAxis(t *testing.T) {
 	ticks := secondsAxis(20)
 	require.Len(t, ticks, 5)

@@ -29,6 +29,7 @@ type page struct {
 	Curves                []curve
 	Strips                strips
 	Kinds                 []kind
+	Modes                 []mode
 	Controls, Comparisons []judged
 	Anomalies             []anomalyRow
 	Rounds                []roundView
@@ -77,9 +78,9 @@ func HTML(w io.Writer, r Run) error {
 			curveOf("Outage", "the longest time without an acknowledged write anywhere, for each fault", sum.Outage),
 			curveOf("Until normal", "from the end of the last fault until one node writes and all others follow", sum.Back),
 		},
-		Strips: stripsOf(kinds), Kinds: kinds, Controls: mustFail, Comparisons: comparisons,
+		Strips: stripsOf(kinds), Kinds: kinds, Modes: modesOf(r.Results), Controls: mustFail, Comparisons: comparisons,
 		Rules: Rules(), Limits: limits, Versions: versionsOf(r),
-		Text: map[string]string{"done": whatWasDone, "lost": lostMeans, "where": lostWhere, "outage": outageMeans, "controls": controlMeans, "comparisons": comparisonMeans},
+		Text: map[string]string{"done": whatWasDone, "lost": lostMeans, "where": lostWhere, "modes": modeMeans, "outage": outageMeans, "controls": controlMeans, "comparisons": comparisonMeans},
 	}
 	for _, res := range r.Results {
 		v := viewOf(res)

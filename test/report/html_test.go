@@ -4,6 +4,7 @@ import (
 	"encoding/xml"
 	"errors"
 	"fmt"
+	"html"
 	"io"
 	"regexp"
 	"strings"
@@ -51,7 +52,7 @@ func TestHTMLShowsEveryRound(t *testing.T) {
 	require.Equal(t, 40, elements["details"])
 	for _, res := range r.Results {
 		require.Contains(t, page, fmt.Sprintf("<b>Round %d</b><span class=\"muted\">seed %d ·", res.Round.Number, res.Round.Seed))
-		require.Contains(t, page, repeat(res.Round.Seed))
+		require.Contains(t, page, html.EscapeString(repeat(res.Round)))
 		for _, a := range res.Anomalies {
 			require.Contains(t, page, `<span class="tag `+map[bool]string{true: "bad", false: "warn"}[breaks(a)]+`">`+a.Rule+"</span>")
 		}

@@ -18,6 +18,7 @@ func Markdown(w io.Writer, r Run) error {
 	d := &document{}
 	d.head(r, sum, verdictOf(sum, mustFail))
 	d.anomalies(r)
+	d.modes(r)
 	d.faults(r, sum)
 	d.lost(sum)
 	d.controls(mustFail)
@@ -73,7 +74,7 @@ func (d *document) anomalies(r Run) {
 				left++
 				continue
 			}
-			rows = append(rows, []string{strconv.Itoa(res.Round.Number), a.Rule, a.Text, repeat(res.Round.Seed)})
+			rows = append(rows, []string{strconv.Itoa(res.Round.Number), a.Rule, a.Text, repeat(res.Round)})
 		}
 	}
 	if len(rows) == 0 {
@@ -84,6 +85,22 @@ func (d *document) anomalies(r Run) {
 	if left > 0 {
 		d.para(count(left, "more is", "more are") + " in the HTML page.")
 	}
+}
+
+func (d *document) modes(r Run) {
+	modes := modesOf(r.Results)
+	if len(modes) == 0 {
+		return
+	}
+	d.section("By quorum.confirm")
+	d.para(modeMeans)
+	var rows [][]string
+	for _, m := range modes {
+		c := m.Sum.Counts
+		rows = append(rows, []string{m.Name, number(m.Sum.Rounds), number(c.Acked), number(c.Lost), number(c.Refused), number(c.Unknown),
+			m.Sum.Commit.Median(), m.Sum.Commit.P99(), m.Sum.Commit.Worst(), m.Sum.Outage.Median(), m.Sum.Outage.P99(), m.Sum.Outage.Worst()})
+	}
+	d.table([]string{"quorum.confirm", "rounds", "acknowledged", "of these lost", "refused", "unknown", "commit: median", "p99", "worst", "outage: median", "p99", "worst"}, rows)
 }
 
 func (d *document) faults(r Run, s summary) {

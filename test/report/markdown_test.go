@@ -46,11 +46,11 @@ func tablesOf(t *testing.T, text string) (tables int) {
 func TestMarkdownTables(t *testing.T) {
 	r := sampleRun(40, true)
 	text := markdownOf(t, r)
-	require.Equal(t, 7, tablesOf(t, text))
+	require.Equal(t, 8, tablesOf(t, text))
 	for _, res := range r.Results {
 		require.Contains(t, text, strconv.FormatUint(res.Round.Seed, 10))
 	}
-	for _, heading := range []string{"Anomalies", "By fault", "Lost writes", "Controls: with a rule taken out", "Comparisons", "How to read this", "Made by"} {
+	for _, heading := range []string{"Anomalies", "By quorum.confirm", "By fault", "Lost writes", "Controls: with a rule taken out", "Comparisons", "How to read this", "Made by"} {
 		require.Contains(t, text, "\n\n## "+heading+"\n\n")
 	}
 	require.Contains(t, text, "FAILED: nothing was noticed")

@@ -38,7 +38,7 @@ func (d *document) made(r Run) {
 	if len(r.Results) == 0 {
 		return
 	}
-	d.para("A round is repeated with `make torture SEED=… ROUNDS=1`: the same faults at the same times, though not the same interleaving. Seeds, in the order of the rounds: " + seedsOf(r) + ".")
+	d.para("A round is repeated with `make torture SEED=… ROUNDS=1` and the TORTUREFLAGS above: the same faults at the same times, though not the same interleaving. Seeds, in the order of the rounds: " + seedsOf(r) + ".")
 }
 
 // seedsOf lists the seeds; a long row of successive ones by its ends.

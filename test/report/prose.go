@@ -8,9 +8,13 @@ const (
 		"In the end all is mended, the nodes must come back by themselves, and what was written down is held against what every node then has."
 
 	lostMeans = "LiteFS replicates after the commit. What a primary has acknowledged and nobody else has when it goes is lost, with litefence as without. " +
-		"These are all of them, counted; any that had to be kept is a broken promise instead."
+		"These are all of them, counted; any that had to be kept is a broken promise as well. " +
+		"With quorum.confirm: replicated every one had to be kept."
 
 	lostWhere = "A loss is put down to the last fault that hit the primary which had acknowledged the write, before another node took over."
+
+	modeMeans = "What a commit waits for, as quorum.confirm has it: lease, nothing; quorum, an answer of a majority; replicated, copies on so many nodes that none of it is lost with a minority. " +
+		"Commit: from the COMMIT of an acknowledged write to its answer, in seconds; that of a write whose outcome stayed unknown is not in it."
 
 	outageMeans = "Outage: the longest time without an acknowledged write on any node, while the fault lasted and after it. Fence: from a cut or stop of the primary to the last write that it acknowledged, " +
 		"where another node took over; 0 = none since. Times are seconds, as the applications saw them. p99 of fewer than 100 is the worst."

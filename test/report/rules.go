@@ -18,6 +18,7 @@ func Rules() []Rule {
 		{Name: "one-writer", Says: "Acknowledged writes come from one node after the other, never from two at a time."},
 		{Name: "stale-ack", Says: "Once another node has acknowledged a write, the old primary acknowledges none that is then thrown away."},
 		{Name: "lost-known", Says: "An acknowledged write is gone only if its primary went before others had it: what a majority was seen to have, or what came before a write that was kept, stays."},
+		{Name: "lost-replicated", Says: "With `quorum.confirm: replicated` no acknowledged write is ever gone, unless more nodes than a minority were robbed of their data."},
 		{Name: "refused-present", Says: "A write that was refused is nowhere, at no time."},
 		{Name: "made-up", Says: "Nothing is read that nobody wrote, and nothing twice."},
 		{Name: "diverged", Says: "In the end all nodes hold the same."},

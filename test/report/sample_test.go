@@ -66,7 +66,7 @@ func sampleRound(number int) history.Result {
 	seed := g.Uint64()
 	nodes := []string{"n1", "n2", "n3", "n4", "n5"}[:3+2*g.IntN(2)]
 	const start, second = int64(500e9), int64(1e9)
-	res := history.Result{Round: history.RoundInfo{Number: number, Seed: seed, Nodes: nodes, Journal: []string{"wal", "delete", "truncate"}[g.IntN(3)], Subject: "litefence", Start: start}}
+	res := history.Result{Round: history.RoundInfo{Number: number, Flags: "-steps 2", Seed: seed, Nodes: nodes, Journal: []string{"wal", "delete", "truncate"}[g.IntN(3)], Confirm: []string{"lease", "replicated"}[number%2], Subject: "litefence", Start: start}}
 	names := []string{"cut off, both ways", "cut off, sends nothing", "litefence killed", "LiteFS stopped for 2s", "disk full", "handoff while the target is stopped"}
 	now, primary := start, g.IntN(len(nodes))
 	for i := range 2 + g.IntN(4) {
@@ -78,7 +78,7 @@ func sampleRound(number int) history.Result {
 		}
 		fence, outage := time.Duration(g.Int64N(3e8)), time.Duration(8e8+g.ExpFloat64()*4e8)
 		e := history.Epoch{Node: nodes[primary], First: now + 1e7, Last: at + int64(fence), Acked: 100 + g.IntN(300)}
-		if i%2 == 0 {
+		if i%2 == 0 && res.Round.Confirm != "replicated" {
 			e.LostHere = g.IntN(4)
 		}
 		res.Counts.Lost += e.LostHere
@@ -98,6 +98,9 @@ func sampleRound(number int) history.Result {
 	res.Round.End = res.Round.Normal + second
 	res.Epochs = append(res.Epochs, history.Epoch{Node: nodes[primary], First: now, Last: max(now+second, res.Round.End), Acked: 200})
 	res.Counts.Acked += 200
+	for range res.Counts.Acked {
+		res.Commits = append(res.Commits, time.Duration(1e6+g.ExpFloat64()*2e6))
+	}
 	res.Counts.Refused, res.Counts.Unknown, res.Counts.Reads, res.Counts.ReadErrors = g.IntN(900), g.IntN(9), 3000+g.IntN(900), g.IntN(2)
 	return res
 }

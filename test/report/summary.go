@@ -23,12 +23,13 @@ type summary struct {
 	Fence          spread
 	Outage         spread
 	Back           spread // of rounds that became normal
+	Commit         spread // of acknowledged writes
 	Lost           []lostRound
 }
 
 func summarize(results []history.Result) summary {
 	s := summary{Rounds: len(results), Rules: tally{}, Sizes: tally{}, Journals: tally{}}
-	var fence, outage, back []time.Duration
+	var fence, outage, back, commit []time.Duration
 	for _, r := range results {
 		s.judge(r)
 		s.Sizes[count(len(r.Round.Nodes), "node", "nodes")+":"]++
@@ -37,6 +38,7 @@ func summarize(results []history.Result) summary {
 		s.add(r.Counts)
 		fence = append(fence, r.Fence...)
 		outage = append(outage, r.Outages...)
+		commit = append(commit, r.Commits...)
 		if r.Round.Normal != 0 {
 			back = append(back, r.Back)
 		} else {
@@ -46,7 +48,7 @@ func summarize(results []history.Result) summary {
 			s.Lost = append(s.Lost, lostIn(r))
 		}
 	}
-	s.Fence, s.Outage, s.Back = spreadOf(fence), spreadOf(outage), spreadOf(back)
+	s.Fence, s.Outage, s.Back, s.Commit = spreadOf(fence), spreadOf(outage), spreadOf(back), spreadOf(commit)
 	return s
 }
 

@@ -6,6 +6,8 @@ import (
 	"strconv"
 	"strings"
 	"time"
+
+	"github.com/litefence/litefence/test/history"
 )
 
 // seconds writes d with two digits, without a unit.
@@ -87,6 +89,10 @@ func versionsOf(r Run) (list []version) {
 }
 
 // repeat is the command that runs a round again.
-func repeat(seed uint64) string {
-	return "make torture SEED=" + strconv.FormatUint(seed, 10) + " ROUNDS=1"
+func repeat(r history.RoundInfo) string {
+	s := "make torture SEED=" + strconv.FormatUint(r.Seed, 10) + " ROUNDS=1"
+	if r.Flags != "" {
+		s += " TORTUREFLAGS='" + r.Flags + "'"
+	}
+	return s
 }

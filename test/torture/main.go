@@ -43,6 +43,7 @@ type options struct {
 	parallel  int
 	compare   int
 	only      string
+	confirm   string
 	limits    nemesis.Limits
 }
 
@@ -69,6 +70,7 @@ func runMain(ctx context.Context) int {
 	flag.BoolVar(&o.keep, "keep", false, "keep what happened in rounds that did not fail too")
 	flag.StringVar(&o.control, "control", "", "only this one of the runs that check the checkers")
 	flag.StringVar(&o.only, "only", "", "faults to choose from, separated by semicolons (default all)")
+	flag.StringVar(&o.confirm, "confirm", "", "quorum.confirm of every round: lease, quorum or replicated (default: drawn from the seed, never replicated)")
 	flag.DurationVar(&o.limits.Hold, "hold", longestHold, "longest that a fault lasts")
 	flag.IntVar(&o.limits.Steps, "steps", mostSteps, "most faults in a round")
 	flag.BoolVar(&o.limits.Clock, "clock", false, "step this machine's clock too, by up to two minutes and back")
@@ -126,6 +128,9 @@ func (o *options) check() (err error) {
 		if !slices.Contains(nemesis.Names(), f) {
 			return fmt.Errorf("-only: no fault %q; there are: %s", f, strings.Join(nemesis.Names(), "; "))
 		}
+	}
+	if modes := []string{"", history.Lease, history.Quorum, history.Replicated}; !slices.Contains(modes, o.confirm) {
+		return fmt.Errorf("-confirm: no quorum.confirm %q; there are:%s", o.confirm, strings.Join(modes, " "))
 	}
 	for _, p := range []*string{&o.litefence, &o.unsafe, &o.litefs} {
 		if *p == "" {

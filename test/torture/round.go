@@ -2,6 +2,7 @@ package main
 
 import (
 	"bytes"
+	"cmp"
 	"context"
 	"errors"
 	"fmt"
@@ -30,6 +31,7 @@ type subject struct {
 	litefs    string   // binary
 	alone     bool     // LiteFS with a static lease, without litefence
 	bare      bool     // applications on LiteFS's own mount
+	claims    string   // quorum.confirm that its rounds are judged by; "" = that which they have
 }
 
 const (
@@ -42,7 +44,7 @@ const (
 // The logs are those of all its processes.
 func play(ctx context.Context, s setting, sub subject) (r *history.Round, logs []byte) {
 	r = &history.Round{
-		Seed: s.seed, Journal: s.journal, Subject: sub.name, Lease: s.lease, Heartbeat: s.heartbeat,
+		Seed: s.seed, Journal: s.journal, Confirm: cmp.Or(sub.claims, s.confirm), Subject: sub.name, Lease: s.lease, Heartbeat: s.heartbeat,
 		Sum: app.Accounts * app.Opening, Final: map[string]history.State{},
 	}
 	c, err := cluster.New(s.options(sub))

@@ -6,6 +6,7 @@ import (
 	"time"
 
 	"github.com/litefence/litefence/test/cluster"
+	"github.com/litefence/litefence/test/history"
 	"github.com/litefence/litefence/test/nemesis"
 )
 
@@ -22,7 +23,9 @@ type setting struct {
 	plan      nemesis.Plan
 }
 
-func newSetting(seed uint64, l nemesis.Limits) setting {
+// newSetting draws the round of seed. confirm, where given, is its
+// quorum.confirm, and all else stays as the seed has it.
+func newSetting(seed uint64, l nemesis.Limits, confirm string) setting {
 	rng := rand.New(rand.NewPCG(seed, 0))
 	s := setting{seed: seed, nodes: 3, heartbeat: 600 * time.Millisecond, lease: 300 * time.Millisecond, ttl: 200 * time.Millisecond}
 	if rng.IntN(5) == 0 {
@@ -33,7 +36,10 @@ func newSetting(seed uint64, l nemesis.Limits) setting {
 		s.heartbeat, s.lease, s.ttl = 300*time.Millisecond, 150*time.Millisecond, 100*time.Millisecond
 	}
 	if rng.IntN(5) == 0 {
-		s.confirm = "quorum"
+		s.confirm = history.Quorum
+	}
+	if confirm != "" {
+		s.confirm = confirm
 	}
 	s.tls = rng.IntN(5) == 0
 	s.plan = nemesis.NewPlan(seed, s.nodes, l)

@@ -7,6 +7,7 @@ import (
 	"os"
 	"path/filepath"
 	"slices"
+	"strings"
 	"sync"
 	"sync/atomic"
 	"time"
@@ -38,7 +39,7 @@ func (t *torture) run(ctx context.Context) {
 		all.Go(func() {
 			for i := next.Add(1); i <= int64(t.rounds) && ctx.Err() == nil; i = next.Add(1) {
 				seed := t.seed + uint64(i) - 1
-				res, ok := t.round(ctx, int(i), newSetting(seed, t.limits), subject{name: "litefence", litefence: t.litefence, litefs: t.litefs})
+				res, ok := t.round(ctx, int(i), newSetting(seed, t.limits, t.confirm), subject{name: "litefence", litefence: t.litefence, litefs: t.litefs})
 				if ok {
 					t.mu.Lock()
 					t.results = append(t.results, res)
@@ -69,9 +70,9 @@ func (t *torture) round(ctx context.Context, number int, s setting, sub subject)
 		return res, false
 	}
 	res = checker.Check(r)
-	res.Round.Number = number
-	line := fmt.Sprintf("%s %d seed %d: %d nodes, %s: %s; %d acknowledged, %d lost; %.0f s",
-		sub.name, number, s.seed, s.nodes, s.journal, s.plan, res.Counts.Acked, res.Counts.Lost, time.Since(began).Seconds())
+	res.Round.Number, res.Round.Flags = number, strings.Join(t.flags(), " ")
+	line := fmt.Sprintf("%s %d seed %d: %d nodes, %s, %s: %s; %d acknowledged, %d refused, %d unknown, %d lost; %.0f s",
+		sub.name, number, s.seed, s.nodes, s.journal, res.Round.Confirm, s.plan, res.Counts.Acked, res.Counts.Refused, res.Counts.Unknown, res.Counts.Lost, time.Since(began).Seconds())
 	for i, a := range res.Anomalies {
 		if i == 5 {
 			line += fmt.Sprintf("\n    and %d more", len(res.Anomalies)-i)
@@ -131,6 +132,7 @@ type check struct {
 	flags      []string
 	alone      bool
 	bare       bool
+	claims     string   // quorum.confirm that is said to be set, and is not
 	want       []string // one of these rules must be found broken; nil = whatever it is
 	faults     []string // to choose from; nil = all
 	steps      int
@@ -155,6 +157,8 @@ func (t *torture) checks() []check {
 			faults: []string{nemesis.LateHandoff}, steps: 1, rounds: 10, lease: time.Second},
 		{name: "blind election", what: "whom raft elects becomes primary, whatever it lacks", flags: []string{"-unsafe-blind-election"}, want: []string{checker.LostKnown},
 			faults: []string{nemesis.LaggingWins}, steps: 1, rounds: 10},
+		{name: "confirm: lease", what: "commits wait for no copies, and the rounds are judged as if they did", claims: history.Replicated, want: []string{checker.LostReplicated},
+			faults: []string{nemesis.CutSending, nemesis.CutPrimary, nemesis.PowerOff}, steps: 2, rounds: 15},
 		{name: "LiteFS, our endpoint, no fence", what: "LiteFS elects by litefence's quorum; applications are on its own mount", flags: []string{"-unsafe-no-fence"}, bare: true,
 			faults: network, steps: 2, rounds: t.compare},
 		{name: "LiteFS alone", what: "LiteFS with a static lease, without litefence", alone: true,
@@ -170,10 +174,10 @@ func (c check) saw(r history.Result) bool {
 // play plays a check's rounds; one that must fail ends with the first that
 // does.
 func (t *torture) play(ctx context.Context, c check) report.Control {
-	sub := subject{name: c.name, litefence: t.unsafe, litefs: t.litefs, flags: c.flags, alone: c.alone, bare: c.bare}
+	sub := subject{name: c.name, litefence: t.unsafe, litefs: t.litefs, flags: c.flags, alone: c.alone, bare: c.bare, claims: c.claims}
 	out := report.Control{Name: c.name, What: c.what, MustFail: c.want != nil}
 	for i := 0; i < c.rounds && ctx.Err() == nil; i++ {
-		s := newSetting(t.seed+uint64(i), nemesis.Limits{Steps: c.steps, Hold: 6 * time.Second, Only: c.faults})
+		s := newSetting(t.seed+uint64(i), nemesis.Limits{Steps: c.steps, Hold: 6 * time.Second, Only: c.faults}, "")
 		s.plain(c.lease)
 		for i := range s.plan.Steps {
 			s.plan.Steps[i].Hold = max(s.plan.Steps[i].Hold, c.least)

@@ -18,6 +18,7 @@ import (
 	"github.com/litefence/litefence/test/checker"
 	"github.com/litefence/litefence/test/cluster"
 	"github.com/litefence/litefence/test/history"
+	"github.com/litefence/litefence/test/nemesis"
 	"github.com/litefence/litefence/test/report"
 	"github.com/litefence/litefence/test/torture/app"
 )
@@ -110,6 +111,28 @@ func TestOptions(t *testing.T) {
 	bad = good
 	bad.limits.Only = []string{"no such fault"}
 	require.ErrorContains(t, bad.check(), `no fault "no such fault"`)
+	bad = good
+	bad.confirm = "copies"
+	require.ErrorContains(t, bad.check(), `no quorum.confirm "copies"; there are: lease quorum replicated`)
+}
+
+// What commits wait for may be given; then it is in all rounds, and they are
+// otherwise those of the same seeds.
+func TestConfirmIsTheOnlyDifference(t *testing.T) {
+	drawn := map[string]bool{}
+	for seed := range uint64(100) {
+		want := newSetting(seed, nemesis.Limits{}, "")
+		drawn[want.confirm] = true
+		for _, mode := range []string{history.Lease, history.Quorum, history.Replicated} {
+			got := newSetting(seed, nemesis.Limits{}, mode)
+			require.Equal(t, mode, got.confirm)
+			got.confirm = want.confirm
+			require.Equal(t, want, got)
+		}
+	}
+	require.Equal(t, map[string]bool{"": true, history.Quorum: true}, drawn)
+	run := newTorture(options{rounds: 1, seed: 9, confirm: history.Replicated, limits: nemesis.Limits{Steps: 2, Hold: longestHold, Only: []string{"a", "b"}}}, nil)
+	require.Equal(t, `make torture ROUNDS=1 SEED=9 TORTUREFLAGS='-steps 2 -confirm replicated -only "a;b"'`, run.command())
 }
 
 // A run whose checkers were blind, or that did not come to its end, is a
@@ -142,7 +165,7 @@ func TestRulesAreExplained(t *testing.T) {
 		explained[r.Name] = true
 	}
 	all := []string{
-		checker.OneWriter, checker.StaleAck, checker.LostKnown, checker.RefusedPresent, checker.MadeUp, checker.Diverged,
+		checker.OneWriter, checker.StaleAck, checker.LostKnown, checker.LostReplicated, checker.RefusedPresent, checker.MadeUp, checker.Diverged,
 		checker.Corrupt, checker.Bank, checker.Register, checker.RegisterUnchecked, checker.List, checker.ReadFailed,
 		checker.ReadsStopped, checker.NotBack, checker.Round,
 	}

@@ -30,17 +30,27 @@ func (t *torture) command() string {
 	if t.limits.Clock {
 		s += " CLOCK=1"
 	}
-	var flags []string
+	if flags := t.flags(); len(flags) > 0 {
+		s += fmt.Sprintf(" TORTUREFLAGS='%s'", strings.Join(flags, " "))
+	}
+	return s
+}
+
+// flags are those beside seed and number that what a round is rests on.
+func (t *torture) flags() (flags []string) {
 	if t.limits.Steps != mostSteps {
 		flags = append(flags, fmt.Sprintf("-steps %d", t.limits.Steps))
 	}
 	if t.limits.Hold != longestHold {
 		flags = append(flags, "-hold "+t.limits.Hold.String())
 	}
-	if len(flags) > 0 {
-		s += fmt.Sprintf(" TORTUREFLAGS='%s'", strings.Join(flags, " "))
+	if t.confirm != "" {
+		flags = append(flags, "-confirm "+t.confirm)
 	}
-	return s
+	if t.limits.Only != nil {
+		flags = append(flags, fmt.Sprintf("-only \"%s\"", strings.Join(t.limits.Only, ";")))
+	}
+	return flags
 }
 
 func (t *torture) versions() map[string]string {

@@ -7,6 +7,7 @@ import (
 	"strings"
 
 	"github.com/litefence/litefence/test/history"
+	"github.com/litefence/litefence/test/workload"
 )
 
 const (
@@ -64,6 +65,7 @@ func (c *client) write() error {
 		c.end(o, history.Refused, err)
 		return err
 	}
+	o.Commit = workload.Now()
 	if _, err = c.conn.ExecContext(ctx, "COMMIT"); err == nil {
 		c.end(o, history.Acked, nil)
 		return nil
