@@ -162,14 +162,13 @@ func (n *Node) takeApplied(w http.ResponseWriter, r *http.Request) error {
 		return err
 	}
 	c := &n.copies
-	at := &copyAt{policy.Positions{}}
+	end := func() { _ = http.NewResponseController(w).SetReadDeadline(time.Unix(1, 0)) }
+	at := &copyAt{policy.Positions{}, end}
 	if !c.join(m.Open, id, at) {
 		return errNoPrimary
 	}
 	defer c.leave(id, at)
-	defer context.AfterFunc(serving, func() {
-		_ = http.NewResponseController(w).SetReadDeadline(time.Unix(1, 0))
-	})()
+	defer context.AfterFunc(serving, end)()
 	for {
 		c.note(at, m.Positions)
 		m = applied{}

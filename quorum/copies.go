@@ -42,6 +42,7 @@ type copies struct {
 // the newest of its.
 type copyAt struct {
 	pos policy.Positions
+	end func() // ends the connection
 }
 
 // copyWait is a commit that waits.
@@ -359,8 +360,12 @@ func (c *copies) vouches(ref policy.OpenRef, id raft.ServerID, pos policy.Positi
 	if c.ref != ref {
 		return true
 	}
-	delete(c.at, id)
-	c.changedLocked()
+	if at := c.at[id]; at != nil {
+		// Where the question was late the node has been marked since: it comes again.
+		delete(c.at, id)
+		at.end()
+		c.changedLocked()
+	}
 	return !slices.Contains(c.maybe, id) || !pos.Behind(c.acked)
 }
 

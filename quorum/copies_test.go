@@ -197,7 +197,7 @@ func TestReplicatedForgets(t *testing.T) {
 	var c copies
 	ref := policy.OpenRef{Index: 1, ID: "a"}
 	c.begin(ref, 1)
-	at := &copyAt{policy.Positions{}}
+	at := &copyAt{policy.Positions{}, func() {}}
 	require.True(t, c.join(ref, "x", at))
 	c.note(at, policy.Positions{"db": {TXID: 5, Checksum: 5}})
 	c.set, c.settled = append(c.set, "x"), true
@@ -213,7 +213,7 @@ func TestReplicatedForgets(t *testing.T) {
 	require.False(t, c.lookLocked(k))
 	c.frozen = false
 
-	again := &copyAt{policy.Positions{}}
+	again := &copyAt{policy.Positions{}, func() {}}
 	require.True(t, c.join(ref, "x", again))
 	require.False(t, c.lookLocked(k), "a new connection has to say it anew")
 	c.leave("x", at)
@@ -244,7 +244,8 @@ func TestReplicatedDataGone(t *testing.T) {
 	var c copies
 	ref := policy.OpenRef{Index: 1, ID: "a"}
 	c.begin(ref, 1)
-	at := &copyAt{policy.Positions{}}
+	ended := 0
+	at := &copyAt{policy.Positions{}, func() { ended++ }}
 	require.True(t, c.join(ref, "x", at))
 	k := policy.Commit{DB: "db", Pos: policy.Pos{TXID: 5, Checksum: 5}}
 	c.note(at, policy.Positions{"db": k.Pos})
@@ -253,6 +254,7 @@ func TestReplicatedDataGone(t *testing.T) {
 
 	require.False(t, c.vouches(ref, "x", policy.Positions{"db": {TXID: 4, Checksum: 4}}))
 	require.False(t, c.lookLocked(k), "it was said before the data was gone")
+	require.Equal(t, 1, ended, "or a node that is marked by now would not come again")
 	c.note(at, policy.Positions{"db": k.Pos})
 	require.False(t, c.lookLocked(k), "on the old connection")
 	require.True(t, c.vouches(ref, "x", policy.Positions{"db": k.Pos}))

@@ -34,11 +34,11 @@ func variants() (all []variant) {
 		}
 		v := variant{Lease, Without(r)}
 		switch {
-		case r >= CopiesNamed && r < CopiesHeld:
+		case r >= CopiesNamed && r < CopiesHeld && r != CopiesInStep:
 			v = variant{Copied, Without(r, LossOnly)}
 		case r == Confirm:
 			v.world = Frozen
-		case r >= CopiesHeld:
+		case r >= CopiesNamed:
 			v.world = Copied
 		case r > Confirm:
 			v.world = Data
