@@ -190,6 +190,27 @@ func TestCommitWaits(t *testing.T) {
 	})
 }
 
+// Each commit makes the -wal's name lead to another inode, and the kernel
+// forgets those that nobody has open.
+func TestInodesOfTheWALDoNotPileUp(t *testing.T) {
+	r, a := walRig(t)
+	b := startApp(t)
+	nodes := func() int {
+		r.fs.nodes.mu.Lock()
+		defer r.fs.nodes.mu.Unlock()
+		return len(r.fs.nodes.byID)
+	}
+	before := nodes()
+	for range 30 {
+		a.must("c", "INSERT INTO t VALUES (1)")
+		b.open("b", r.path("db"))
+		b.must("b", "INSERT INTO t VALUES (2)")
+		require.Empty(t, b.do(order{Op: "close", Conn: "b"}).Err)
+	}
+	require.Equal(t, "61", a.value("c", "SELECT count(*) FROM t"))
+	r.eventually(func() bool { return nodes() <= before+2 }, "the old ones are forgotten")
+}
+
 // Not confirmed, a commit is an error, never a success; nothing stays locked.
 func TestUnconfirmedCommitIsAnError(t *testing.T) {
 	forEachMode(t, func(t *testing.T, r *rig, a *app, mode string) {
@@ -474,15 +495,17 @@ func TestConfirmIsToldThePosition(t *testing.T) {
 				a.must("old", "INSERT INTO t VALUES ("+itoa(i)+")")
 			}
 			<-busy
-			n := 0
-			for _, c := range told {
+			mu.Lock()
+			all, n := told, 0
+			mu.Unlock()
+			for _, c := range all {
 				if c.DB == "db" {
 					n++
 					require.EqualValues(t, n, c.Pos.TXID-first.TXID)
 				}
 			}
 			require.Equal(t, commits, n, locking)
-			require.EqualValues(t, len(told), r.fs.CommitWaits().Count-asked)
+			require.EqualValues(t, len(all), r.fs.CommitWaits().Count-asked)
 		}
 	})
 }

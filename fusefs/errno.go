@@ -13,7 +13,7 @@ import (
 var (
 	errFenced    = errors.New("writes are fenced")
 	errCut       = errors.New("transaction was cut off by the fence")
-	errInDoubt   = errors.New("commit is in doubt: the lease was lost while it was carried out")
+	errInDoubt   = errors.New("commit is in doubt")
 	errForbidden = errors.New("not through this mount")
 )
 

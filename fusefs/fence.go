@@ -24,7 +24,10 @@ func (f *FS) doubt(cause error) error {
 	if !f.cfg.Enforce {
 		return nil
 	}
-	f.log.Warn("commit in doubt: the lease was lost while it was carried out", "cause", cause)
+	if cause == nil {
+		cause = errLeaseEnded
+	}
+	f.log.Warn("a commit is in doubt: done, but the application was told of an error", "cause", cause)
 	return errInDoubt
 }
 

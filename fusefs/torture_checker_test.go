@@ -123,6 +123,7 @@ func TestTortureOutcomes(t *testing.T) {
 		{"DELETE", fail(2570, 0, commit), unknown},
 		{"DELETE", fail(2570, eio, commit), unknown},
 		{"DELETE", fail(2570, erofs, commit), refused},
+		{"DELETE", fail(2314, eio, commit), unknown},
 		{"TRUNCATE", fail(1546, 0, commit), unknown},
 		{"TRUNCATE", fail(1546, erofs, commit), refused},
 		{"DELETE", fail(10, 0, commit), unknown},

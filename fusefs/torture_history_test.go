@@ -193,7 +193,7 @@ func checkSequence(have map[string]row, seq int, say sayer) {
 // checkErrors: what an application may be told. BUSY always. A writer that the
 // fence refuses gets CANTOPEN (the journal) or IOERR; with the gate open all
 // the time only a commit in doubt is left, which is IOERR at the write, the
-// truncation or the unlink that commits. Nothing else: not CORRUPT, and not
+// truncation or the unlink that commits, or at the lock request after that unlink. Nothing else: not CORRUPT, and not
 // READONLY, which would stick to the connection. PROTOCOL only from a WAL
 // transaction that a change of role cut off (TestCutWriterDoesNotStopOthers). A reader gets
 // BUSY, with two exceptions, both IOERR: a change of role cut its transaction
@@ -223,7 +223,7 @@ func (h *history) checkErrors(say sayer) {
 
 func (h *history) writerMayGet(s span, r *reply) bool {
 	switch sqlite3.ErrNoExtended(r.Code) {
-	case sqlite3.ErrIoErrWrite, sqlite3.ErrIoErrTruncate, sqlite3.ErrIoErrDelete,
+	case sqlite3.ErrIoErrWrite, sqlite3.ErrIoErrTruncate, sqlite3.ErrIoErrDelete, sqlite3.ErrIoErrRDlock,
 		sqlite3.ErrNoExtended(sqlite3.ErrIoErr): // the shell tells the primary code only
 		return true
 	}

@@ -83,6 +83,11 @@ func (r Report) InStep(l Lineage) bool {
 	if l.Open.IsZero() || r.Marker == l.Open {
 		return true
 	}
+	if l.Copied {
+		// Held may lack what was acknowledged. Those who have it are marked, unless
+		// their data is gone and what they stand at now is a part of it.
+		return false
+	}
 	if l.Used && r.Positions.Sum() == 0 {
 		// No data equals no data: after an Open of an empty primary, whatever it
 		// has written since, a wiped node would pass for one that is in step.

@@ -110,3 +110,26 @@ func TestMajorityHolds(t *testing.T) {
 	require.Equal(t, own, MajorityHolds(own, []Positions{{"db": {TXID: 12, Checksum: 1}, "new": own["new"]}}, 2),
 		"a replica read later counts as holding what was read of this node")
 }
+
+// Where it is known who has every acknowledged transaction, only they and the
+// opener may become primary, and only by their mark: positions equal what is held
+// where the data is gone and on its way again.
+func TestElectCopies(t *testing.T) {
+	held := Positions{"db": {TXID: 4, Checksum: 4}}
+	l := Lineage{Open: OpenRef{Index: 7, ID: "o"}, Held: held, Copied: true, Copies: []string{"b"}, Opener: "a"}
+	r := func(id string, marked bool) Report {
+		r := Report{Node: id, ID: id, HasLiteFS: true, Eligible: true, Positions: held}
+		if marked {
+			r.Marker = l.Open
+		}
+		return r
+	}
+	require.Equal(t, "a", Elect("", 3, l, []Report{r("a", true)}).Winner)
+	require.Equal(t, "b", Elect("", 3, l, []Report{r("b", true), r("c", true)}).Winner)
+	res := Elect("", 3, l, []Report{r("c", true)})
+	require.Empty(t, res.Winner)
+	require.True(t, res.Uncopied)
+	require.Empty(t, Elect("", 3, l, []Report{r("b", false)}).Winner)
+	l.Copied = false
+	require.Equal(t, "b", Elect("", 3, l, []Report{r("b", false)}).Winner)
+}

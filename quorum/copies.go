@@ -31,6 +31,7 @@ type copies struct {
 	set     []raft.ServerID
 	settled bool
 	frozen  bool
+	maybe   []raft.ServerID // all whom raft's log may name by now
 	at      map[raft.ServerID]*copyAt
 	acked   policy.Positions // the newest of each database that was acknowledged
 	news    chan struct{}    // closed at the next change
@@ -79,7 +80,7 @@ func (c *copies) begin(ref policy.OpenRef, term uint64) {
 	}
 	c.changedLocked()
 	c.on, c.ref, c.term = true, ref, term
-	c.set, c.settled, c.frozen = nil, false, false
+	c.set, c.settled, c.frozen, c.maybe = nil, false, false, nil
 	c.at, c.acked, c.waits = map[raft.ServerID]*copyAt{}, policy.Positions{}, map[*copyWait]struct{}{}
 }
 
@@ -285,10 +286,14 @@ func (n *Node) changeCopies(ctx context.Context, g *grant, next []raft.ServerID)
 		return
 	}
 	c.frozen = true
+	c.maybe = append(c.maybe, next...)
 	c.mu.Unlock()
 	defer func() {
 		c.mu.Lock()
 		c.frozen = false
+		if c.settled {
+			c.maybe = slices.Clone(c.set)
+		}
 		c.changedLocked()
 		c.mu.Unlock()
 	}()
@@ -342,6 +347,28 @@ func (n *Node) awaitCopies(ctx context.Context, next []raft.ServerID, held polic
 			return false
 		}
 	}
+}
+
+// vouches reports whether id, at pos, may be told that it is in step. A node asks
+// that is not marked: what it had reported is gone with the mark. Such a one of the
+// set has to get all that was acknowledged first, or it could become primary
+// without, once this node is gone.
+func (c *copies) vouches(ref policy.OpenRef, id raft.ServerID, pos policy.Positions) bool {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	if c.ref != ref {
+		return true
+	}
+	delete(c.at, id)
+	c.changedLocked()
+	return !slices.Contains(c.maybe, id) || !pos.Behind(c.acked)
+}
+
+// certain reports whether raft's log is known to name the set.
+func (c *copies) certain() bool {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	return c.on && c.settled
 }
 
 func nodeNames(ids []raft.ServerID) []string {

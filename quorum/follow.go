@@ -257,7 +257,7 @@ func (n *Node) mark(ctx context.Context, f following, pos policy.Positions) bool
 	if n.movedSince(f.asides) {
 		return false // the next stream may
 	}
-	ok, err := n.peers.inHistory(ctx, f.addr, historyRequest{Open: f.ref, Positions: pos})
+	ok, err := n.peers.inHistory(ctx, f.addr, historyRequest{From: string(n.raftID()), Open: f.ref, Positions: pos})
 	if err != nil || !ok || ctx.Err() != nil || f.ctx.Err() != nil {
 		return false
 	}

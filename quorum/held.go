@@ -44,8 +44,8 @@ func (n *Node) heldBy(own policy.Positions, st state) policy.Positions {
 	marked := n.markedPositions(st.ref())
 	ids, _ := n.voters()
 	k := len(ids)/2 + 1
-	if n.cfg.Replicated && !st.Copied {
-		return nil // whom commits will wait for is yet to be said
+	if n.cfg.Replicated && !n.copies.certain() {
+		return nil // another set may follow, of whom not all hold it
 	}
 	if st.Copied {
 		k = len(st.Copies) + 1

@@ -66,6 +66,7 @@ type reportRequest struct {
 }
 
 type historyRequest struct {
+	From      string           `json:"from"` // raft ID
 	Open      policy.OpenRef   `json:"open"`
 	Positions policy.Positions `json:"positions"`
 }
@@ -154,9 +155,16 @@ func (n *Node) serveReport(ctx context.Context, q reportRequest) (policy.Report,
 // serveHistory tells a replica whether its positions lie in this primary's
 // history, under the very Open that it names.
 func (n *Node) serveHistory(ctx context.Context, q historyRequest) (bool, error) {
+	id := raft.ServerID(q.From)
+	if err := claims(requestNames(ctx), id); err != nil {
+		return false, err
+	}
 	now, err := n.positionsUnder(ctx, q.Open)
 	if err != nil {
 		return false, err
+	}
+	if !n.copies.vouches(q.Open, id, q.Positions) {
+		return false, nil
 	}
 	if len(surplus(q.Positions, now)) > 0 {
 		return false, nil // whatever lies about in this LiteFS's directory

@@ -74,7 +74,7 @@ var readings = []reading{
 	{"litefence_enforcing", gauge, "0 with fence.enforce: false: nothing is refused.", nil},
 	{"litefence_writes_total", counter, "Writes at the gate by result; refused ones with fence.enforce: false would have been.", []string{"result", "kind"}},
 	{"litefence_writes_in_flight", gauge, "Admitted writes that LiteFS has not answered yet.", nil},
-	{"litefence_commits_in_doubt_total", counter, "Commits that LiteFS carried out, but the lease was lost meanwhile: the application got an error.", nil},
+	{"litefence_commits_in_doubt_total", counter, "Commits that LiteFS carried out, but the lease was lost meanwhile, or they were not confirmed: the application got an error.", nil},
 	{"litefence_commit_wait_seconds", histogram, "How long a commit waited to be confirmed (quorum.confirm).", nil},
 	{"litefence_transactions_cut_total", counter, "Transactions that a fence or a change of role cut off: write, read.", []string{"of"}},
 	{"litefence_fence_drain_seconds", histogram, "How long a fence waited for writes in flight.", nil},

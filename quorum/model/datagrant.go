@@ -28,7 +28,7 @@ func (w *dataWorld) open() {
 		}
 	case !b.gate && b.primary && !w.used(len(w.log)) && b.db == [dbs]int32{}:
 		// An Open without data is said to be used before its gate opens.
-		w.log = append(w.log, record{held: true, node: int8(n), term: w.term, open: b.open, pos: b.db})
+		w.append(record{kind: rHeld, node: int8(n), term: w.term, open: b.open, pos: b.db})
 	case !b.gate && b.primary:
 		// Gate.Open fails while a write of an earlier grant is in flight.
 		if b.op.on && b.op.grant != b.grant && w.off.on(OperationOfGrant) {
@@ -58,7 +58,8 @@ func (w *dataWorld) commitOpen(n int) {
 	w.o.openedBy(w, n, b.db)
 	w.opens++
 	b.open = w.opens
-	w.log = append(w.log, record{node: int8(n), term: w.term, open: w.opens, pos: b.db})
+	w.append(record{node: int8(n), id: b.id, term: w.term, open: w.opens, pos: b.db})
+	b.copies = copies{}
 	b.applied = len(w.log)
 	for y := range w.n {
 		if y != n {
@@ -84,10 +85,16 @@ func (w *dataWorld) record() {
 			others = append(others, w.positions(b.peers[y].db))
 		}
 	}
-	p := policy.MajorityHolds(w.positions(b.db), others, w.n/2+1)
+	k := w.n/2 + 1
+	if w.copied && w.off.on(CopiesHeld) {
+		if others, k = w.copiesHold(b); k == 0 {
+			return
+		}
+	}
+	p := policy.MajorityHolds(w.positions(b.db), others, k)
 	was := w.positions(held)
 	if pos := w.fromPositions(p); len(p) != 0 && !p.Equal(was) && !p.Behind(was) && w.inHistory(&b.files, pos) {
-		w.log = append(w.log, record{held: true, node: int8(n), term: w.term, open: b.open, pos: pos})
+		w.append(record{kind: rHeld, node: int8(n), term: w.term, open: b.open, pos: pos})
 		if w.o.say != nil {
 			w.o.tell("n%d records that a majority holds %s", n, w.at(pos))
 		}
@@ -114,7 +121,7 @@ func (w *dataWorld) write(n int, db int8) {
 	}()
 	switch {
 	case !op.on:
-		if nd.up && nd.lite && nd.gate && nd.primary {
+		if nd.up && nd.lite && nd.gate && nd.primary && nd.copies.waits[db] == 0 {
 			*op = dataOp{on: true, grant: nd.grant, db: db, base: nd.db[db]}
 		}
 	case !op.landed:
@@ -131,6 +138,12 @@ func (w *dataWorld) write(n int, db int8) {
 			w.o.tell("n%d writes: %s", n, w.at(nd.db))
 		}
 		w.o.wrote(w, n, op.db, op.base, op.made)
+		if w.copied {
+			if nd.grant == op.grant {
+				nd.copies.waits[op.db] = op.made
+			}
+			op.on = false
+		}
 	default:
 		if nd.up && nd.gate && nd.grant == op.grant {
 			w.o.answered(w, n, op.made)
@@ -212,6 +225,7 @@ func (w *dataWorld) tamper(n int, f files, what string) {
 	}
 	w.stopLite(n)
 	nd.files, nd.touched, w.tampered = f, true, true
+	w.said[n], w.older[n] = copyAt{}, copyAt{} // the connection ends with LiteFS
 	w.startLite(n)
 	if w.o.say != nil {
 		w.o.tell("n%d: data %s: %s, marker %d", n, what, w.at(nd.db), nd.marker)

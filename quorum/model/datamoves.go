@@ -13,6 +13,8 @@ func (w *dataWorld) elect(n int) {
 	if !w.nodes[n].up || 2*up <= w.n {
 		return
 	}
+	w.pending = w.pending[:min(w.kept, len(w.pending))]
+	w.settle()
 	w.term++
 	w.leader = int8(n)
 	if w.o.say != nil {
@@ -42,6 +44,7 @@ func (w *dataWorld) follow(n int) {
 // endRole takes the key from LiteFS: gate, drain, and only then.
 func (w *dataWorld) endRole(nd *dataNode) {
 	nd.gate, nd.ending = false, true
+	nd.copies.waits = [dbs]int32{} // in doubt
 	if nd.op.on && !nd.op.landed && w.off.on(OperationOfGrant) && nd.primary {
 		return
 	}
@@ -126,6 +129,9 @@ func (w *dataWorld) connect(n int) {
 func (w *dataWorld) ask(n int) {
 	nd := &w.nodes[n]
 	if !nd.stream || !w.serving(nd.from) || w.nodes[nd.from].open != nd.under && w.off.on(MarkerPerOpen) {
+		return
+	}
+	if nd.marker != nd.under && !w.vouches(int(nd.from), n) {
 		return
 	}
 	if w.inHistory(&w.nodes[nd.from].files, nd.db) || !w.off.on(MarkerHistory) {

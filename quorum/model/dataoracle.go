@@ -41,6 +41,7 @@ func (o *oracle) openedBy(w *dataWorld, n int, db [dbs]int32) {
 	for y := range w.n {
 		o.passedOver(w, n, y, db)
 	}
+	o.lost(w, n, db)
 	w.line = lineage{any: true, node: n}
 	if o.last != n+1 {
 		o.last = n + 1
@@ -55,6 +56,9 @@ func (o *oracle) openedBy(w *dataWorld, n int, db [dbs]int32) {
 // primary, has not all that the one that opens has, and more.
 func (o *oracle) passedOver(w *dataWorld, n, y int, db [dbs]int32) {
 	nd, l := &w.nodes[y], &w.line
+	if w.copied { // it need not have what was acknowledged
+		return
+	}
 	if !l.any || y == n || !w.nodes[n].reports[y].has || nd.touched || y != l.node && nd.marker != w.opens {
 		return
 	}
@@ -107,10 +111,14 @@ func (o *oracle) heldBy(w *dataWorld, pos [dbs]int32) {
 // stillHeld: as long as nobody wiped or restored data, a majority has what
 // Held says, and somebody may become primary.
 func (o *oracle) stillHeld(w *dataWorld) {
-	if w.tampered || !w.line.any {
+	if w.tampered || !w.line.any || !w.off.on(LossOnly) {
 		return
 	}
+	o.someoneMay(w)
 	for i := range dbs {
+		if w.copied {
+			break // not a majority: those that copies are on
+		}
 		have, c := 0, w.line.had[i][w.line.held[i]]
 		for y := range w.n {
 			if w.descends(w.nodes[y].db[i], c) {

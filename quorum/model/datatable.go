@@ -136,17 +136,25 @@ var dataMoves = []dataMove{
 	{"wipe", 2, dTamper, func(w *dataWorld, st Step) { w.tamper(w.pick(st[1]), files{}, "wiped") }},
 }
 
-var dataTables = func() (t [64][256]uint8) {
-	weights, groups := make([]int, len(dataMoves)), make([]uint8, len(dataMoves))
-	for i, m := range dataMoves {
+var dataTables = tables(dataMoves)
+
+func tables(moves []dataMove) (t [64][256]uint8) {
+	weights, groups := make([]int, len(moves)), make([]uint8, len(moves))
+	for i, m := range moves {
 		weights[i], groups[i] = m.weight, m.group
 	}
 	for set := range t {
 		t[set] = table(uint8(set), weights, groups)
 	}
 	return t
-}()
+}
 
 func (w *dataWorld) pick(b uint8) int { return int(b) % w.n }
 
-func (w *dataWorld) move(st Step) { dataMoves[dataTables[w.groups][st[0]]].do(w, st) }
+func (w *dataWorld) move(st Step) {
+	if w.copied {
+		copiedMoves[copiedTables[w.groups][st[0]]].do(w, st)
+		return
+	}
+	dataMoves[dataTables[w.groups][st[0]]].do(w, st)
+}

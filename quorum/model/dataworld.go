@@ -20,12 +20,23 @@ type files struct {
 	marker int32      // Open; 0 = none
 }
 
+type recordKind uint8
+
+const (
+	rOpen recordKind = iota
+	rHeld
+	rCopies
+	rClose // that names a successor with everything
+)
+
 type record struct {
-	held bool // else an Open
+	kind recordKind
 	node int8
+	id   int32 // Open: of the opener
 	term int32
 	open int32 // number of the Open
 	pos  [dbs]int32
+	set  idSet // Copies
 }
 
 type report struct {
@@ -36,6 +47,7 @@ type report struct {
 // dataNode is litefence and LiteFS on one machine.
 type dataNode struct {
 	files
+	id      int32 // raft ID
 	outside int32 // marker, where it is kept outside of LiteFS's directory
 	backup  files
 	witness bool
@@ -67,6 +79,7 @@ type dataNode struct {
 	gate    bool
 	ending  bool // the role is being taken away: the gate stays shut
 	op      dataOp
+	copies  copies
 }
 
 type dataOp struct {
@@ -92,18 +105,26 @@ type dataWorld struct {
 	leader   int8
 	grants   int32
 	tampered bool // data was wiped or restored
+
+	copied  bool // commits wait for copies (copies.go)
+	ids     int32
+	said    [maxNodes]copyAt // reports on their way
+	older   [maxNodes]copyAt // and under an older Open
+	pending []record         // appended, and it is unknown whether raft commits them
+	kept    int              // so many of them the next leader has
 }
 
 func newDataWorld(off Rules, st Step, o *oracle) *dataWorld {
 	w := &dataWorld{off: off, o: o, groups: st[0] % 64, leader: -1, contents: make([]content, 1, 64)}
 	w.n = []int{3, 3, 2, 3, 4, 5, 1, 3}[st[1]%8]
+	w.ids = int32(w.n)
 	first := w.child(w.child(0))
 	second := w.child(first)
 	other := w.child(w.child(0))
 	start := [...][3]int32{{0, 0, 0}, {first, second, 0}, {first, first, first}, {first, second, second}, {first, first, first}, {0, 0, 0}, {second, second, first}, {first, other, 0}}[st[2]%8]
 	for i := range w.n {
 		nd := &w.nodes[i]
-		nd.up, nd.lite, nd.leader = true, true, -1
+		nd.up, nd.lite, nd.leader, nd.id = true, true, -1, int32(i)
 		nd.db[0] = start[(int(st[3])+i)%3]
 		nd.backup = nd.files
 	}
@@ -166,11 +187,13 @@ func (w *dataWorld) fromPositions(p policy.Positions) (db [dbs]int32) {
 // whether a Held record says so.
 func (w *dataWorld) newest(n int) (open record, held [dbs]int32, ok bool) {
 	for i := n - 1; i >= 0; i-- {
-		if r := w.log[i]; !r.held {
+		if r := w.log[i]; r.kind == rOpen {
 			held = r.pos
 			if w.off.on(HeldPositions) {
 				for _, h := range w.log[i+1 : n] {
-					held = h.pos
+					if h.kind != rCopies {
+						held = h.pos
+					}
 				}
 			}
 			return r, held, true
@@ -181,7 +204,20 @@ func (w *dataWorld) newest(n int) (open record, held [dbs]int32, ok bool) {
 
 // used reports whether, in the first n records, something is held under the
 // newest Open.
-func (w *dataWorld) used(n int) bool { return n > 0 && w.log[n-1].held }
+func (w *dataWorld) used(n int) bool {
+	for ; n > 0 && w.log[n-1].kind != rOpen; n-- {
+		if w.log[n-1].kind == rHeld {
+			return true
+		}
+	}
+	return false
+}
+
+// append commits a record of the leader's, and what lies before it in its log.
+func (w *dataWorld) append(r record) {
+	w.settle()
+	w.log = append(w.log, r)
+}
 
 func ref(open int32) policy.OpenRef {
 	if open == 0 {
@@ -195,12 +231,14 @@ func (w *dataWorld) lineageAt(n int) policy.Lineage {
 	if !ok {
 		return policy.Lineage{}
 	}
-	return policy.Lineage{Open: ref(open.open), Held: w.positions(held), Opened: w.positions(open.pos), Used: w.used(n)}
+	l := policy.Lineage{Open: ref(open.open), Held: w.positions(held), Opened: w.positions(open.pos), Used: w.used(n)}
+	w.copiesAt(n, open, &l)
+	return l
 }
 
 func (w *dataWorld) report(n int, f files) policy.Report {
 	nd := &w.nodes[n]
-	r := policy.Report{Node: string(rune('0' + n)), HasLiteFS: !nd.witness, Eligible: true, Positions: w.positions(f.db)}
+	r := policy.Report{Node: string(rune('0' + n)), ID: itoa(int(nd.id)), HasLiteFS: !nd.witness, Eligible: true, Positions: w.positions(f.db)}
 	m := f.marker
 	if !w.off.on(MarkerPerOpen) {
 		// The mark names a term: it fits every Open of that term.
@@ -210,7 +248,7 @@ func (w *dataWorld) report(n int, f files) policy.Report {
 	}
 	r.Marker = ref(m)
 	l := w.lineageAt(len(w.log))
-	if !w.off.on(InStep) {
+	if !w.off.on(InStep) || w.copied && !w.off.on(CopiesMarked) && (r.Positions.Equal(l.Held) || r.Positions.Equal(l.Opened)) {
 		r.Marker = l.Open
 	}
 	if !w.off.on(NotBehind) && r.InStep(l) && !l.Open.IsZero() {
@@ -226,7 +264,7 @@ func (w *dataWorld) report(n int, f files) policy.Report {
 
 func (w *dataWorld) openTerm(open int32) int32 {
 	for _, r := range w.log {
-		if !r.held && r.open == open {
+		if r.kind == rOpen && r.open == open {
 			return r.term
 		}
 	}

@@ -15,8 +15,8 @@
 //
 // Lease has raft, clocks and gates. Frozen is Lease on machines whose clocks may
 // stop, with confirm: quorum. Data has databases, markers, reports and the
-// elections, which are policy.Elect, Qualifies and MajorityHolds themselves. It
-// takes from Lease what that shows: when an Open is committed no other gate
+// elections, which are policy.Elect, Qualifies and MajorityHolds themselves; Copied
+// is Data where commits wait for copies, with confirm: replicated. Data takes from Lease what that shows: when an Open is committed no other gate
 // admits. The two are not run together; nothing else passes between them.
 //
 // # What is abstracted, and why it may be
@@ -77,6 +77,18 @@
 //   - The first data is of one lineage and of different ages, or excludes itself
 //     at one TXID. Positions that exclude each other at different TXIDs cannot be
 //     told apart from ages, by the program neither.
+//
+// Copies:
+//   - What a node reports arrives at any time, or never, whatever has become of the
+//     node and its connection; only the end of LiteFS at a wipe ends it for good. A
+//     report that is older than one under another Open may come after it.
+//   - The set is changed at any time, for any node that has reported. Where a
+//     program has a reason for it, and a bound of time, there are fewer schedules.
+//   - An append whose outcome its leader does not hear of is committed at any time,
+//     with the next append, by the next leader, or never.
+//   - A replaced machine votes at once under its new ID. A LiteFS directory is wiped
+//     under the old ID too; that one is restored from a copy made under the same
+//     Open is outside of the promise.
 //
 // Not in the model: bootstrap, the cluster id, skipped nodes and every other
 // matter of time to recover; accept-loss, which gives the promise up; forwarded

@@ -59,5 +59,8 @@ func inWords(off Rules) string {
 	if !off.on(Prompt) {
 		s += " (where raft's goroutines end in time, `Prompt`)"
 	}
+	if !off.on(LossOnly) {
+		s += " (`LossOnly`)"
+	}
 	return s
 }

@@ -15,7 +15,7 @@ import (
 
 var (
 	flagSeed    = flag.Uint64("seed", 0, "TestReplay: the schedule's seed")
-	flagWorld   = flag.String("world", "lease", "TestReplay: lease, frozen or data")
+	flagWorld   = flag.String("world", "lease", "TestReplay: lease, frozen, data or copied")
 	flagWithout = flag.String("without", "", "TestReplay: rules that are switched off, separated by commas")
 )
 
@@ -61,10 +61,13 @@ func replayCommand(w World, off Rules, seed uint64) string {
 // Under the rules as they stand no schedule breaks a promise.
 func TestRulesHold(t *testing.T) {
 	base := uint64(env("MODEL_SEED", 1))
-	for _, w := range []World{Lease, Frozen, Data} {
+	for _, w := range []World{Lease, Frozen, Data, Copied} {
 		start, n := time.Now(), schedules()
-		if w == Frozen {
+		switch w {
+		case Frozen:
 			n /= 5
+		case Copied:
+			n /= 2
 		}
 		broken := sweep(w, 0, base, n)
 		t.Logf("%s: %d schedules of %d moves from seed %d in %s", w, n, w.Length()-1, base, time.Since(start).Round(time.Millisecond))
@@ -80,7 +83,7 @@ func TestRulesHold(t *testing.T) {
 // The schedules are about something: writers change, commits are acknowledged.
 func TestSchedulesReach(t *testing.T) {
 	const n = 2000
-	for _, w := range []World{Lease, Frozen, Data} {
+	for _, w := range []World{Lease, Frozen, Data, Copied} {
 		two, three, acks := 0, 0, 0
 		for seed := range uint64(n) {
 			o := w.play(0, NewSchedule(seed+1, w.Length()), nil)

@@ -14,6 +14,7 @@ type oracle struct {
 	turns    int
 	acks     int
 	late     [maxNodes]bool  // the lower write came when somebody else could write
+	safe     [dbs][]int32    // acknowledged, with copies
 	admitted [maxNodes]int64 // true time at which the node was last seen to admit writes; 0 = never
 }
 

@@ -16,6 +16,7 @@ const (
 	Lease  World = iota // raft, clocks, gates
 	Frozen              // the same, on machines whose clocks may stop: confirm: quorum
 	Data                // databases, markers, reports, elections
+	Copied              // the same, where commits wait for copies: confirm: replicated
 )
 
 // Rules is a set of rules that are switched off. Zero is the rules as they
@@ -116,13 +117,28 @@ const (
 	SetAsideFreshReport // and against a report of its opener read after ours
 	RecheckAtOpen       // the Open stands where the report stood that it was chosen by
 
-	numRules
+	CopiesNamed    // a commit is acknowledged once every node of the set that raft's log names has it, not any so many
+	CopiesOnly     // only the opener and the nodes of that set may become primary
+	CopiesCaughtUp // another set is written once its nodes have everything that was acknowledged
+	CopiesFrozen   // nothing is acknowledged between that look and the commit
+	CopiesUnknown  // nor, where it is unknown what became of it, before a later one is committed
+	CopiesInStep   // what a node reports to have counts under the Open only that it follows, and is in step with
+	CopiesMarked   // one of the set that lost its data is in step again once it has all of it, and says so anew
+	CopiesHeld     // what is recorded as held all of the set hold, and nothing is while that is being changed
+	CopiesClosed   // a Close that names a successor with everything ends the set
 
+	numRules
+)
+
+const (
 	// Prompt is no rule but a kinder world, to see what a rule is there for:
 	// raft's replication goroutines end before a deposed leader answers.
-	Prompt
+	Prompt = numRules + iota
 	// NoCredit waits the whole wait.
 	NoCredit
+	// LossOnly asks not whether somebody may become primary, only whether
+	// something that was acknowledged is gone.
+	LossOnly
 )
 
 var ruleNames = [...]string{
@@ -178,7 +194,16 @@ var ruleNames = [...]string{
 	SetAsideUnderOpen:   "SetAsideUnderOpen",
 	SetAsideFreshReport: "SetAsideFreshReport",
 	RecheckAtOpen:       "RecheckAtOpen",
-	numRules:            "", Prompt: "Prompt", NoCredit: "NoCredit",
+	CopiesNamed:         "CopiesNamed",
+	CopiesOnly:          "CopiesOnly",
+	CopiesCaughtUp:      "CopiesCaughtUp",
+	CopiesFrozen:        "CopiesFrozen",
+	CopiesUnknown:       "CopiesUnknown",
+	CopiesInStep:        "CopiesInStep",
+	CopiesMarked:        "CopiesMarked",
+	CopiesHeld:          "CopiesHeld",
+	CopiesClosed:        "CopiesClosed",
+	Prompt:              "Prompt", NoCredit: "NoCredit", LossOnly: "LossOnly",
 }
 
 // ruleTexts says each rule as DESIGN.md does, shorter.
@@ -235,4 +260,13 @@ var ruleTexts = [numRules]string{
 	SetAsideUnderOpen:   "databases are set aside only under a committed Open",
 	SetAsideFreshReport: "and against a report of its opener read after ours",
 	RecheckAtOpen:       "the Open stands where the report stood that it was chosen by",
+	CopiesNamed:         "a commit is acknowledged once every node of the set that raft's log names has it, not any so many",
+	CopiesOnly:          "only the opener and the nodes of that set may become primary",
+	CopiesCaughtUp:      "another set is written once its nodes have everything that was acknowledged",
+	CopiesFrozen:        "nothing is acknowledged between that look and the commit",
+	CopiesUnknown:       "nor, where it is unknown what became of it, before a later one is committed",
+	CopiesInStep:        "what a node reports to have counts under the Open only that it follows, and is in step with",
+	CopiesMarked:        "one of the set that lost its data is in step again once it has all of it, and says so anew",
+	CopiesHeld:          "what is recorded as held all of the set hold, and nothing is while that is being changed",
+	CopiesClosed:        "a Close that names a successor with everything ends the set",
 }

@@ -34,8 +34,12 @@ func variants() (all []variant) {
 		}
 		v := variant{Lease, Without(r)}
 		switch {
+		case r >= CopiesNamed && r < CopiesHeld:
+			v = variant{Copied, Without(r, LossOnly)}
 		case r == Confirm:
 			v.world = Frozen
+		case r >= CopiesHeld:
+			v.world = Copied
 		case r > Confirm:
 			v.world = Data
 		}
@@ -131,7 +135,7 @@ func TestEveryRuleMatters(t *testing.T) {
 		}
 		s := NewSchedule(f.seed, f.world.Length())
 		require.Nil(t, f.world.Run(0, s, nil), "%s: the same schedule under the rules as they stand", f.name())
-		require.Regexp(t, "^(second writer|replaced row): ", f.what)
+		require.Regexp(t, "^(second writer|replaced row|lost commit|no successor): ", f.what)
 		fmt.Fprintf(&record, "%s %d\n", f.name(), f.seed)
 	}
 	t.Logf("%d variants, %s", len(all), time.Since(start).Round(time.Millisecond))
