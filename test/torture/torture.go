@@ -158,7 +158,7 @@ func (t *torture) checks() []check {
 		{name: "blind election", what: "whom raft elects becomes primary, whatever it lacks", flags: []string{"-unsafe-blind-election"}, want: []string{checker.LostKnown},
 			faults: []string{nemesis.LaggingWins}, steps: 1, rounds: 10},
 		{name: "confirm: lease", what: "commits wait for no copies, and the rounds are judged as if they did", claims: history.Replicated, want: []string{checker.LostReplicated},
-			faults: []string{nemesis.CutSending, nemesis.CutPrimary, nemesis.PowerOff}, steps: 2, rounds: 15},
+			faults: []string{nemesis.CutSending, nemesis.CutPrimary, nemesis.PowerOff}, steps: 2, rounds: 25, least: 2 * time.Second},
 		{name: "LiteFS, our endpoint, no fence", what: "LiteFS elects by litefence's quorum; applications are on its own mount", flags: []string{"-unsafe-no-fence"}, bare: true,
 			faults: network, steps: 2, rounds: t.compare},
 		{name: "LiteFS alone", what: "LiteFS with a static lease, without litefence", alone: true,
