@@ -21,8 +21,9 @@ func rqliteHTTP(n *cluster.Node) string { return n.IP + ":4001" }
 func rqliteRaft(n *cluster.Node) string { return n.IP + ":4002" }
 
 // startRqlite starts rqlite on the nodes of a cluster that has nothing else, with
-// its defaults: every node syncs its raft log before it answers. The writers talk
-// to the leader, from the leader's node.
+// its defaults: every node syncs its raft log before it answers. Only its raft
+// waits as long as litefence's here, so that the load does not cost the leader.
+// The writers talk to the leader, from the leader's node.
 func startRqlite(ctx context.Context, o options, s *commitSite) (err error) {
 	if s.c, err = cluster.New(cluster.Options{Nodes: o.commitNodes}); err != nil {
 		return err
@@ -34,6 +35,7 @@ func startRqlite(ctx context.Context, o options, s *commitSite) (err error) {
 	for _, n := range s.c.Nodes {
 		p, err := n.Spawn("rqlited", nil, nil, n.Command(o.rqlite, "-node-id", n.Name,
 			"-http-addr", rqliteHTTP(n), "-raft-addr", rqliteRaft(n),
+			"-raft-timeout", o.heartbeat.String(), "-raft-election-timeout", o.heartbeat.String(), "-raft-leader-lease-timeout", o.heartbeat.String(),
 			"-bootstrap-expect", fmt.Sprint(len(join)), "-join", strings.Join(join, ","),
 			filepath.Join(n.Dir, "rqlite"))...)
 		if err != nil {
@@ -88,7 +90,7 @@ func rqliteLeader(c *cluster.Cluster) (leader *cluster.Node, err error) {
 		}
 	}
 	if leader == nil {
-		return nil, fmt.Errorf("rqlite has no leader: %s", body)
+		return nil, errors.New("rqlite has no leader")
 	}
 	return leader, nil
 }
