@@ -31,6 +31,12 @@ $(BIN)/litefs: test/litefs/go.mod test/litefs/go.sum | go
 	CGO_ENABLED=1 $(GO) build -C test/litefs -o ../../$@ github.com/superfly/litefs/cmd/litefs
 	@touch $@
 
+# The rqlite that the bench compares with; its version stands in test/rqlite/go.mod.
+# It compiles for minutes, so that nothing but the bench asks for it.
+$(BIN)/rqlited: test/rqlite/go.mod test/rqlite/go.sum | go
+	CGO_ENABLED=1 $(GO) build -C test/rqlite -o ../../$@ github.com/rqlite/rqlite/v8/cmd/rqlited
+	@touch $@
+
 # Static binaries for amd64 and arm64, archives, SBOMs, checksums: bin/release, of
 # the commit that is checked out. Some minutes: it builds twice and compares.
 release: go
@@ -123,10 +129,12 @@ lint: go
 	$(GO) vet -C test/page .
 	$(GO) vet -C deploy/compose/app .
 
-# bindfs is a comparison only: without it the bench goes on.
+# bindfs and rqlite are comparisons only: without them the bench goes on.
+# BENCHFLAGS='-commits ""' leaves small commits, and -only ^commit all but those, out.
 bench: deps build
+	@$(MAKE) --no-print-directory $(BIN)/rqlited || echo "bench: without rqlite"
 	@$(MAKE) --no-print-directory deps DEPS=bindfs:bindfs || echo "bench: without bindfs"
-	$(GO) run ./test/bench -litefence $(BIN)/litefence -litefs $(BIN)/litefs $(BENCHFLAGS)
+	$(GO) run ./test/bench -litefence $(BIN)/litefence -litefs $(BIN)/litefs -rqlite $(BIN)/rqlited $(BENCHFLAGS)
 
 browser:
 	@$(MAKE) --no-print-directory deps DEPS='$(BROWSER)' || echo "make: without chromium the status page is not tested"

@@ -4,7 +4,9 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"io"
 	"log/slog"
+	"net/http"
 	"os"
 	"os/exec"
 	"path/filepath"
@@ -186,6 +188,27 @@ func TestCommitWaits(t *testing.T) {
 		require.Equal(t, "ok", a.value("old", "PRAGMA integrity_check"))
 		require.Zero(t, r.fs.Stats().InDoubt)
 	})
+}
+
+// Each commit makes the -wal's name lead to another inode, and the kernel
+// forgets those that nobody has open.
+func TestInodesOfTheWALDoNotPileUp(t *testing.T) {
+	r, a := walRig(t)
+	b := startApp(t)
+	nodes := func() int {
+		r.fs.nodes.mu.Lock()
+		defer r.fs.nodes.mu.Unlock()
+		return len(r.fs.nodes.byID)
+	}
+	before := nodes()
+	for range 30 {
+		a.must("c", "INSERT INTO t VALUES (1)")
+		b.open("b", r.path("db"))
+		b.must("b", "INSERT INTO t VALUES (2)")
+		require.Empty(t, b.do(order{Op: "close", Conn: "b"}).Err)
+	}
+	require.Equal(t, "61", a.value("c", "SELECT count(*) FROM t"))
+	r.eventually(func() bool { return nodes() <= before+2 }, "the old ones are forgotten")
 }
 
 // Not confirmed, a commit is an error, never a success; nothing stays locked.
@@ -472,49 +495,67 @@ func TestConfirmIsToldThePosition(t *testing.T) {
 				a.must("old", "INSERT INTO t VALUES ("+itoa(i)+")")
 			}
 			<-busy
-			n := 0
-			for _, c := range told {
+			mu.Lock()
+			all, n := told, 0
+			mu.Unlock()
+			for _, c := range all {
 				if c.DB == "db" {
 					n++
 					require.EqualValues(t, n, c.Pos.TXID-first.TXID)
 				}
 			}
 			require.Equal(t, commits, n, locking)
-			require.EqualValues(t, len(told), r.fs.CommitWaits().Count-asked)
+			require.EqualValues(t, len(all), r.fs.CommitWaits().Count-asked)
 		}
 	})
 }
 
-// A replica that needs a snapshot gets it while a commit waits for that very
-// replica; LiteFS takes SHARED for it. And then the writer goes on, alone.
-func TestSnapshotWhileACommitWaits(t *testing.T) {
-	for name, setup := range map[string][]string{
-		"delete":             {"PRAGMA journal_mode=delete"},
-		"truncate":           {"PRAGMA journal_mode=truncate"},
-		"persist":            {"PRAGMA journal_mode=persist"},
-		"persist, exclusive": {"PRAGMA journal_mode=persist", "PRAGMA locking_mode=exclusive"},
-		"wal":                {"PRAGMA journal_mode=wal"},
-		"wal, a large cache": {"PRAGMA journal_mode=wal", "PRAGMA cache_size=-100000"},
-	} {
-		t.Run(name, func(t *testing.T) {
-			r := newRig(t)
-			a := startApp(t)
-			a.open("a", r.path("db"))
-			for _, stmt := range setup {
-				a.must("a", stmt)
+// exported is the size of the database as LiteFS hands it out whole, for which it
+// takes the same locks as for a replica that lacks too much.
+func (r *rig) exported(db string) int {
+	resp, err := http.Get(r.url + "/export?name=" + db)
+	require.NoError(r.t, err)
+	defer http.DefaultClient.CloseIdleConnections()
+	defer resp.Body.Close()
+	b, err := io.ReadAll(resp.Body)
+	require.NoError(r.t, err)
+	require.Equal(r.t, http.StatusOK, resp.StatusCode, string(b))
+	return len(b)
+}
+
+func (d *database) sharedBelow() lockType {
+	d.mu.Lock()
+	defer d.mu.Unlock()
+	return d.held[slotShared]
+}
+
+// What a commit waits for may be that a replica is sent the whole database, so
+// LiteFS can read it meanwhile. Who goes on to write has EXCLUSIVE below again.
+func TestLiteFSReadsWhileACommitWaits(t *testing.T) {
+	forEachMode(t, func(t *testing.T, r *rig, a *app, mode string) {
+		for _, locking := range []string{"normal", "exclusive"} {
+			if mode == "WAL" && locking == "exclusive" {
+				continue // not with LiteFS
 			}
+			a.must("old", "PRAGMA locking_mode="+locking)
 			h := r.hold("db")
-			for i, stmt := range []string{"CREATE TABLE t (x)", "INSERT INTO t VALUES (1)", "INSERT INTO t VALUES (2)"} {
-				p := r.start(a, "a", stmt)
-				h.next()
-				out := filepath.Join(r.dir, "snapshot"+itoa(i))
-				h.meanwhile("a snapshot", func() { r.litefs("export", "-name", "db", out) })
-				p.stillWaits()
-				h.tell <- nil
-				require.Empty(t, p.end().Err)
-			}
+			p := r.start(a, "old", "INSERT INTO t VALUES ('two')")
+			h.next()
+			h.meanwhile("LiteFS", func() { require.Positive(t, r.exported("db")) })
+			p.stillWaits()
+			h.tell <- nil
+			require.Empty(t, p.end().Err)
 			h.free()
-			require.Equal(t, "2", a.value("a", "SELECT count(*) FROM t"))
-		})
-	}
+		}
+		if mode != "WAL" {
+			d := r.fs.dbs.get("db")
+			require.Equal(t, shared, d.sharedBelow())
+			a.must("old", "BEGIN")
+			a.must("old", "INSERT INTO t VALUES ('three')")
+			require.Equal(t, exclusive, d.sharedBelow())
+			a.must("old", "COMMIT")
+		}
+		a.must("old", "PRAGMA locking_mode=normal")
+		require.Equal(t, "ok", a.value("old", "PRAGMA integrity_check"))
+	})
 }

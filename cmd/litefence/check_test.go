@@ -99,7 +99,7 @@ func TestCheckComparesPeers(t *testing.T) {
 		"ahead":          {clock(90 * time.Second), 0, "warning: peers: the wall clock of n2 is 90.0 s ahead of this machine's: logs and times cannot be compared; set both clocks by NTP"},
 		"behind":         {clock(-time.Hour), 0, "warning: peers: the wall clock of n2 is 3600.0 s behind"},
 		"version":        {set("version", "v9"), 0, "warning: peers: n2 runs version v9, this program is dev; run the same version on all nodes"},
-		"protocol":       {set("protocol", 9), 1, "error: peers: n2 runs version dev (protocol 9), this node dev (protocol 1); run the same version on all nodes"},
+		"protocol":       {set("protocol", 9), 1, "error: peers: n2 runs version dev (protocol 9), this node dev (protocol 2); run the same version on all nodes"},
 		"lease":          {set("lease", 400*time.Millisecond), 1, "error: peers: quorum.lease: 300ms here, 400ms on n2; make them equal on all nodes"},
 		"name":           {set("name", "n9"), 1, "says it is \"n9\"; correct the name or the address"},
 	} {
@@ -189,7 +189,7 @@ func TestCheckJudgesStatus(t *testing.T) {
 		"error: daemon: commits wait for 1 beside the primary: n2; 3 wait, the oldest for 1.5s, held up by n2; see why that node does not follow": func(s *statusReply) {
 			s.Copies = &quorum.CopiesStatus{Wanted: 1, On: []string{"n2"}, Waiting: 3, OldestMS: 1500, HeldUpBy: []string{"n2"}}
 		},
-		"error: daemon: commits wait for 2 beside the primary: none; 1 wait, the oldest for 2s, held up by the want of replicas: 1 follow in step (n3); see why": func(s *statusReply) {
+		"error: daemon: commits wait for 2 beside the primary: none known; 1 wait, the oldest for 2s, held up by the want of replicas: 1 follow in step (n3); see why": func(s *statusReply) {
 			s.Copies = &quorum.CopiesStatus{Wanted: 2, Waiting: 1, OldestMS: 2000, Connected: []string{"n3"}}
 		},
 		"error: daemon: x.db is here only; move it away":                                               func(s *statusReply) { s.OutOfStep, s.InStep = "x.db is here only; move it away", false },

@@ -9,6 +9,7 @@ import (
 	"fmt"
 	"io"
 	"math/rand/v2"
+	"net/http"
 	"net/url"
 	"os"
 	"time"
@@ -24,16 +25,18 @@ const appCommand = "app"
 // appOptions say what to work at.
 type appOptions struct {
 	db, op, mode, sync string
+	url                string
 	rows, checkpoint   int
 	length, every      time.Duration
-	keep               bool
+	keep, each         bool
 }
 
 // outcome of a turn, as a line of JSON on standard output.
 type outcome struct {
-	Ops int    `json:"ops"`
-	NS  int64  `json:"ns"`
-	Err string `json:"err,omitempty"`
+	Ops  int             `json:"ops"`
+	NS   int64           `json:"ns"`
+	Took []time.Duration `json:"took,omitempty"` // each operation, where that is asked for
+	Err  string          `json:"err,omitempty"`
 }
 
 func (o outcome) rate() float64 { return float64(o.Ops) / time.Duration(o.NS).Seconds() }
@@ -42,7 +45,9 @@ func appMain(args []string) int {
 	var o appOptions
 	fs := flag.NewFlagSet(appCommand, flag.ContinueOnError)
 	fs.StringVar(&o.db, "db", "", "database `file`")
-	fs.StringVar(&o.op, "op", "", "create, write, point, scan or open")
+	fs.StringVar(&o.op, "op", "", "create, write, post, point, scan or open")
+	fs.StringVar(&o.url, "url", "", "where to post, `http://HOST:PORT` of rqlite")
+	fs.BoolVar(&o.each, "each", false, "tell how long each operation took")
 	fs.StringVar(&o.mode, "mode", "wal", "journal `mode` for create")
 	fs.StringVar(&o.sync, "sync", "FULL", "PRAGMA synchronous")
 	fs.IntVar(&o.rows, "rows", 1, "rows of the table that is read")
@@ -109,10 +114,14 @@ func brief(err error) string {
 // turn repeats op until the time is over.
 func (o appOptions) turn(op func() error) (sum outcome, err error) {
 	for begin := time.Now(); sum.NS < int64(o.length); sum.NS = int64(time.Since(begin)) {
+		start := time.Now()
 		if err := op(); err != nil {
 			return sum, err
 		}
 		sum.Ops++
+		if o.each {
+			sum.Took = append(sum.Took, time.Since(start))
+		}
 		time.Sleep(o.every)
 	}
 	return sum, nil
@@ -130,8 +139,10 @@ func (o appOptions) open() (*sql.DB, error) {
 }
 
 const (
-	pointSQL = "SELECT x FROM t WHERE id = ?"
-	scanSQL  = "SELECT sum(length(x)) FROM t"
+	createSQL = "CREATE TABLE log (id INTEGER PRIMARY KEY, x BLOB)"
+	writeSQL  = "INSERT INTO log (x) VALUES (zeroblob(100))"
+	pointSQL  = "SELECT x FROM t WHERE id = ?"
+	scanSQL   = "SELECT sum(length(x)) FROM t"
 )
 
 // operation prepares what is counted.
@@ -143,8 +154,11 @@ func (o appOptions) operation(db *sql.DB) (op func() error, err error) {
 		if _, err := db.Exec(fmt.Sprintf("PRAGMA wal_autocheckpoint=%d", o.checkpoint)); err != nil {
 			return nil, err
 		}
-		stmt, err = db.Prepare("INSERT INTO log (x) VALUES (zeroblob(100))")
+		stmt, err = db.Prepare(writeSQL)
 		op = func() error { _, err := stmt.Exec(); return err }
+	case "post":
+		client := &http.Client{Transport: new(http.Transport)} // no proxy; keeps its one connection
+		op = func() error { return execute(client, o.url, writeSQL) }
 	case "scan":
 		stmt, err = db.Prepare(scanSQL)
 		op = func() error { return stmt.QueryRow().Scan(&sum) }
@@ -200,7 +214,7 @@ func fetch(rows *sql.Rows, err error) error {
 func (o appOptions) create(db *sql.DB) error {
 	for _, s := range []string{
 		"PRAGMA journal_mode=" + o.mode,
-		"CREATE TABLE log (id INTEGER PRIMARY KEY, x BLOB)",
+		createSQL,
 		"CREATE TABLE t (id INTEGER PRIMARY KEY, x BLOB)",
 		fmt.Sprintf("WITH n(i) AS (SELECT 1 UNION ALL SELECT i+1 FROM n WHERE i < %d) INSERT INTO t SELECT i, CAST(printf('%%1900d', i) AS BLOB) FROM n", o.rows),
 	} {

@@ -35,7 +35,7 @@ func TestBenchMeasuresEveryWorkload(t *testing.T) {
 	ctx, stop := signal.NotifyContext(context.Background(), os.Interrupt, syscall.SIGTERM)
 	defer stop()
 	file := filepath.Join(t.TempDir(), "bench.json")
-	o, err := parse([]string{"-quick", "-litefence", "../../bin/litefence", "-litefs", "../../bin/litefs", "-json", file})
+	o, err := parse([]string{"-quick", "-commits", "", "-litefence", "../../bin/litefence", "-litefs", "../../bin/litefs", "-json", file})
 	require.NoError(t, err)
 	var out bytes.Buffer
 	r, err := bench(ctx, o, &out)

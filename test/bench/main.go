@@ -3,6 +3,9 @@
 // machine does meanwhile hits both. It prints ratios, with LiteFS against
 // itself as the noise and bindfs beside it.
 //
+// Then small commits on three nodes: in each mode of quorum.confirm, and in
+// rqlite, against LiteFS without litefence, in turns too.
+//
 // It knows how to start a cluster (test/cluster) and what an application does;
 // it must never know how the fence works.
 package main
@@ -17,6 +20,7 @@ import (
 	"os/signal"
 	"path/filepath"
 	"regexp"
+	"strings"
 	"syscall"
 	"time"
 )
@@ -28,6 +32,10 @@ type options struct {
 	slice             time.Duration
 	heartbeat, lease  time.Duration
 	only              *regexp.Regexp
+	rqlite            string
+	commits           []string // variants beside LiteFS alone; none = no commits
+	commitNodes       int
+	commitSlice       time.Duration
 	json              string
 	quick             bool
 }
@@ -66,7 +74,11 @@ func parse(args []string) (o options, err error) {
 	fs.IntVar(&o.turns, "turns", 10, "into how many turns a slice is cut")
 	fs.DurationVar(&o.heartbeat, "heartbeat", 4*time.Second, "quorum.heartbeat-timeout; long, so that the load does not cost the lease")
 	fs.DurationVar(&o.lease, "lease", 4*time.Second, "quorum.lease")
-	only := fs.String("only", "", "`regexp` of the workloads to run, as primary/WAL")
+	fs.StringVar(&o.rqlite, "rqlite", "bin/rqlited", "rqlited `binary`; without it the bench goes on without rqlite")
+	commits := fs.String("commits", "again,lease,quorum,rqlite", "`list` of what small commits are measured in beside LiteFS alone: LiteFS again, modes of quorum.confirm, rqlite; empty = not measured")
+	fs.IntVar(&o.commitNodes, "commit-nodes", 3, "nodes of each cluster for small commits")
+	fs.DurationVar(&o.commitSlice, "commit-slice", time.Second, "how long small commits are measured in each of them in a round")
+	only := fs.String("only", "", "`regexp` of the workloads to run, as primary/WAL or commit/8")
 	fs.StringVar(&o.json, "json", "", "write the figures to this `file` as well")
 	fs.BoolVar(&o.quick, "quick", false, "2 short rounds on a small table: does it run at all?")
 	if err := fs.Parse(args); err != nil {
@@ -74,16 +86,18 @@ func parse(args []string) (o options, err error) {
 	}
 	if o.quick {
 		o.rounds, o.turns, o.slice, o.rows = 2, 2, 20*time.Millisecond, 1000
+		o.commitSlice = 40 * time.Millisecond
 		o.heartbeat, o.lease = 2*time.Second, 2*time.Second // the first election takes as long
 	}
-	if min(o.nodes, o.rounds, o.rows, o.turns) < 1 {
-		return o, errors.New("-nodes, -rounds, -rows and -turns must be at least 1")
+	if min(o.nodes, o.rounds, o.rows, o.turns, o.commitNodes) < 1 {
+		return o, errors.New("-nodes, -commit-nodes, -rounds, -rows and -turns must be at least 1")
 	}
+	o.commits = strings.FieldsFunc(*commits, func(r rune) bool { return r == ',' })
 	if o.only, err = regexp.Compile(*only); err != nil {
 		return o, err
 	}
 	// The processes run in the cluster's directory.
-	for _, p := range []*string{&o.litefence, &o.litefs} {
+	for _, p := range []*string{&o.litefence, &o.litefs, &o.rqlite} {
 		if *p, err = filepath.Abs(*p); err != nil {
 			return o, err
 		}
@@ -100,26 +114,37 @@ func (o options) selected() (out []workload) {
 	return out
 }
 
-// bench is everything from an empty cluster to the table. Nothing is left when
+// bench is everything from an empty cluster to the tables. Nothing is left when
 // it returns, whatever happened.
-func bench(ctx context.Context, o options, out io.Writer) (r *report, err error) {
-	todo := o.selected()
-	if len(todo) == 0 {
+func bench(ctx context.Context, o options, out io.Writer) (*report, error) {
+	todo, commits := o.selected(), o.selectedCommits()
+	if len(todo)+len(commits) == 0 {
 		return nil, errors.New("-only matches no workload")
 	}
-	s, err := setUp(ctx, o, todo)
-	if s != nil {
-		defer func() { err = s.tearDown(ctx, err) }()
-	}
-	if err != nil {
-		return nil, err
-	}
-	r = newReport(ctx, o, s, todo)
+	r := newReport(ctx, o, todo, commits)
 	r.printSetup(out)
-	err = s.measure(ctx, r.Rows)
-	r.printRows(out) // also what an interrupted bench has come to
+	var err error
+	if len(todo) > 0 {
+		err = benchMount(ctx, o, todo, r, out)
+	}
+	if err == nil && len(commits) > 0 {
+		err = benchCommits(ctx, o, r.Commits, out)
+	}
 	if err == nil && o.json != "" {
 		err = r.writeJSON(o.json)
 	}
 	return r, err
+}
+
+// benchMount measures SQLite through the fenced mount.
+func benchMount(ctx context.Context, o options, todo []workload, r *report, out io.Writer) (err error) {
+	s, err := setUp(ctx, o, todo)
+	if s != nil {
+		defer func() { err = tearDown(ctx, err, s.c) }()
+	}
+	if err != nil {
+		return err
+	}
+	defer func() { r.printRows(out) }() // also what an interrupted bench has come to
+	return s.measure(ctx, r.Rows)
 }

@@ -19,29 +19,40 @@ import (
 
 // report is what -json writes.
 type report struct {
-	Setup [][2]string
-	Rows  []*row
+	Setup   [][2]string
+	Rows    []*row
+	Commits []*commitRow
 }
 
-func newReport(ctx context.Context, o options, s *site, todo []workload) *report {
+func newReport(ctx context.Context, o options, todo []workload, commits []commitLoad) *report {
 	var rows []*row
 	for _, w := range todo {
 		rows = append(rows, newRow(w))
 	}
 	sqlite, _, _ := sqlite3.Version()
-	bindfs := s.noBindfs
-	if bindfs == "" {
+	var commitRows []*commitRow
+	for _, l := range commits {
+		commitRows = append(commitRows, newCommitRow(l))
+	}
+	rqlite := o.rqliteMissing()
+	if rqlite == "" {
+		rqlite = moduleVersion(o.rqlite, "github.com/rqlite/rqlite/v8")
+	}
+	bindfs := "not installed"
+	if bindfsThere() {
 		bindfs = firstLine(ctx, "bindfs", "--version") + " --multithreaded --enable-lock-forwarding"
 	}
-	return &report{Rows: rows, Setup: [][2]string{
+	return &report{Rows: rows, Commits: commitRows, Setup: [][2]string{
 		{"nodes", fmt.Sprintf("%d on this machine, heartbeat %v, lease %v", o.nodes, o.heartbeat, o.lease)},
 		{"table", fmt.Sprintf("%d rows, two in a page of 4 kB", o.rows)},
 		{"rounds", fmt.Sprintf("%d, each %d turns of %v for every variant", o.rounds, o.turns, o.slice/time.Duration(o.turns))},
+		{"commits", fmt.Sprintf("%d nodes for each variant, all clusters at once; as many rounds, each %d turns of %v for every variant", o.commitNodes, commitTurns, o.commitTurn())},
 		{"machine", fmt.Sprintf("%d cores, Linux %s, load before %s", runtime.NumCPU(), firstLine(ctx, "uname", "-r"), firstLine(ctx, "cut", "-d ", "-f1", "/proc/loadavg"))},
 		{"litefence", firstLine(ctx, o.litefence, "version")},
 		{"LiteFS", moduleVersion(o.litefs, "github.com/superfly/litefs")},
 		{"SQLite", sqlite + ", in a process of its own, one connection, default cache of 2 MB"},
 		{"bindfs", bindfs},
+		{"rqlite", rqlite},
 	}}
 }
 
@@ -103,6 +114,13 @@ func (r *report) failed() error {
 	for _, row := range r.Rows {
 		if f := row.Fails["fenced"]; len(f) > 0 {
 			errs = append(errs, fmt.Errorf("%s: the fenced mount fails %d times: %s", row.Name, len(f), f[0]))
+		}
+	}
+	for _, row := range r.Commits {
+		for _, name := range row.Variants {
+			if f := row.Figures[name].Fails; len(f) > 0 && isMode(name) {
+				errs = append(errs, fmt.Errorf("%s: %s fails %d times: %s", row.Name, name, len(f), f[0]))
+			}
 		}
 	}
 	return errors.Join(errs...)

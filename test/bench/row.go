@@ -53,7 +53,7 @@ func (r *row) cell(name string) string {
 	v := r.Ratios[name]
 	switch {
 	case len(v) > 0:
-		return fmt.Sprintf("%s%.2f (%.2f..%.2f)", fails, r.Median[name], slices.Min(v), slices.Max(v))
+		return fails + spread(v)
 	case fails != "":
 		return fails
 	}

@@ -22,7 +22,6 @@ type site struct {
 	replica  *cluster.Node // nil where there is one node only
 	term     uint64        // in which primary is it
 	variants []variant
-	noBindfs string // why it is missing; "" = it is there
 }
 
 func setUp(ctx context.Context, o options, todo []workload) (*site, error) {
@@ -37,13 +36,16 @@ func setUp(ctx context.Context, o options, todo []workload) (*site, error) {
 	return s, s.run(ctx, todo)
 }
 
-// tearDown removes everything, and shows the logs where the bench went wrong.
-func (s *site) tearDown(ctx context.Context, err error) error {
+// tearDown removes the clusters, and shows the logs where the bench went wrong.
+func tearDown(ctx context.Context, err error, clusters ...*cluster.Cluster) error {
 	interrupted := ctx.Err() != nil
-	if err != nil && !interrupted {
-		s.c.DumpLogs(os.Stderr, 20)
+	var left error
+	for _, c := range clusters {
+		if err != nil && !interrupted {
+			c.DumpLogs(os.Stderr, 20)
+		}
+		left = errors.Join(left, c.Close())
 	}
-	left := s.c.Close()
 	if l := cluster.Leaks(); len(l) > 0 {
 		left = errors.Join(left, fmt.Errorf("left behind: %s", strings.Join(l, ", ")))
 	}
@@ -84,13 +86,14 @@ func (s *site) run(ctx context.Context, todo []workload) error {
 	return nil
 }
 
+func bindfsThere() bool { _, err := exec.LookPath("bindfs"); return err == nil }
+
 func bindfsMount(n *cluster.Node) string { return filepath.Join(n.Dir, "bindfs") }
 
 // startBindfs mounts bindfs over LiteFS wherever something is measured. Without
 // the program the bench goes on without it.
 func (s *site) startBindfs(ctx context.Context) error {
-	if _, err := exec.LookPath("bindfs"); err != nil {
-		s.noBindfs = "not installed"
+	if !bindfsThere() {
 		s.variants = variants[:len(variants)-1]
 		return nil
 	}

@@ -43,6 +43,7 @@ func startApp(ctx context.Context, n *cluster.Node, args ...string) (*app, error
 	return a, nil
 }
 
+// spawnApp starts it in the node's network: rqlite is reached by that.
 func spawnApp(n *cluster.Node, args ...string) (*app, error) {
 	self, err := os.Executable()
 	if err != nil {
@@ -59,7 +60,7 @@ func spawnApp(n *cluster.Node, args ...string) (*app, error) {
 	}
 	defer out.Close()
 	a := &app{orders: orders, pipe: answers, answers: bufio.NewReader(answers)}
-	a.Process, err = n.Spawn("app", in, out, append([]string{self, appCommand}, args...)...)
+	a.Process, err = n.Spawn("app", in, out, n.Command(append([]string{self, appCommand}, args...)...)...)
 	if err != nil {
 		return nil, errors.Join(err, orders.Close(), answers.Close())
 	}

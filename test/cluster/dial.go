@@ -30,7 +30,7 @@ func (n *Node) Forward(addr string) (string, error) {
 
 func (n *Node) forward(c net.Conn, addr string) {
 	defer c.Close()
-	to, err := n.dial(addr)
+	to, err := n.Dial(addr)
 	if err != nil {
 		return
 	}
@@ -45,9 +45,9 @@ func (n *Node) forward(c net.Conn, addr string) {
 	<-done // whichever side ends ends the other
 }
 
-// dial connects from within the node's network. A socket stays in the namespace
+// Dial connects to addr over TCP from within the node's network. A socket stays in the namespace
 // it was made in; the thread goes back, or with its goroutine.
-func (n *Node) dial(addr string) (c net.Conn, err error) {
+func (n *Node) Dial(addr string) (c net.Conn, err error) {
 	done := make(chan struct{})
 	go func() {
 		defer close(done)

@@ -73,6 +73,12 @@ func TestTorture(t *testing.T) {
 	page, err := os.ReadFile(filepath.Join(o.out, "torture.html"))
 	require.NoError(t, err)
 	require.Contains(t, string(page), fmt.Sprint(o.seed))
+
+	// Nothing that was acknowledged may be lost, whatever the same faults do.
+	o.confirm, o.rounds, o.unsafe = history.Replicated, 3, ""
+	tort = newTorture(o, func(s string) { t.Log(s) })
+	tort.run(context.Background())
+	require.Empty(t, tort.failed())
 }
 
 func built(t *testing.T, dir, name string, flags ...string) string {
