@@ -106,6 +106,9 @@ func (c *client) body(ctx context.Context, o *history.Op) error {
 
 // read looks at everything in one transaction.
 func (c *client) read() error {
+	// Not only after an error: one whose read was under way when the mount died may
+	// read on without any (docs/limits.md).
+	c.leave()
 	o := c.begin(history.Read, "")
 	err := c.open()
 	if err == nil {
