@@ -75,7 +75,7 @@ func parse(args []string) (o options, err error) {
 	fs.DurationVar(&o.heartbeat, "heartbeat", 4*time.Second, "quorum.heartbeat-timeout; long, so that the load does not cost the lease")
 	fs.DurationVar(&o.lease, "lease", 4*time.Second, "quorum.lease")
 	fs.StringVar(&o.rqlite, "rqlite", "bin/rqlited", "rqlited `binary`; without it the bench goes on without rqlite")
-	commits := fs.String("commits", "again,lease,quorum,rqlite", "`list` of what small commits are measured in beside LiteFS alone: LiteFS again, modes of quorum.confirm, rqlite; empty = not measured")
+	commits := fs.String("commits", "again,lease,quorum,replicated,rqlite", "`list` of what small commits are measured in beside LiteFS alone: LiteFS again, modes of quorum.confirm, rqlite; empty = not measured")
 	fs.IntVar(&o.commitNodes, "commit-nodes", 3, "nodes of each cluster for small commits")
 	fs.DurationVar(&o.commitSlice, "commit-slice", 800*time.Millisecond, "how long small commits are measured in each of them in a round")
 	only := fs.String("only", "", "`regexp` of the workloads to run, as primary/WAL or commit/8")

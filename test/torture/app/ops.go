@@ -104,10 +104,11 @@ func (c *client) body(ctx context.Context, o *history.Op) error {
 	return exec("INSERT INTO moves VALUES (?)", o.ID)
 }
 
-// read looks at everything in one transaction.
+// read looks at everything in one transaction. It does not wait for an error to
+// leave a mount that has died: where that happened within a read of a WAL
+// database, SQLite's unlock failed unheard, so that it has all its locks for good
+// and may find what it wants in the cache (os_unix.c, unixShmLock).
 func (c *client) read() error {
-	// Not only after an error: one whose read was under way when the mount died may
-	// read on without any (docs/limits.md).
 	c.leave()
 	o := c.begin(history.Read, "")
 	err := c.open()
