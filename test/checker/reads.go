@@ -34,7 +34,11 @@ func (s span) meets(t span) bool { return s.from <= t.to && t.from <= s.to }
 func (j *judge) stops(node string) (all []span) {
 	for _, f := range j.r.Faults {
 		if slices.Contains(f.Stops, node) || slices.Contains(f.Wiped, node) {
-			all = append(all, span{f.Start - beforeStop, f.End + afterStop})
+			s := span{f.Start - beforeStop, f.End + afterStop}
+			if slices.Contains(f.Wiped, node) {
+				s.to = max(s.to, j.hasAgain(node, f.End))
+			}
+			all = append(all, s)
 		}
 	}
 	slices.SortFunc(all, func(a, b span) int { return cmp.Compare(a.from, b.from) })
@@ -46,6 +50,17 @@ func (j *judge) stops(node string) (all []span) {
 		}
 	}
 	return all
+}
+
+// hasAgain is when a node whose database was taken away at t has it again: it is
+// sent all of it, and all have it when all is normal.
+func (j *judge) hasAgain(node string, t int64) int64 {
+	for _, r := range j.reads[node] {
+		if r.Start > t && r.Outcome == history.Acked {
+			return min(r.Start, j.r.Normal)
+		}
+	}
+	return j.r.Normal
 }
 
 // changes returns when node's role changed, as far as anything was seen of it.

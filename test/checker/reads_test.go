@@ -34,6 +34,17 @@ func stop(s *story, from, to int64, nodes ...string) {
 	s.r.Faults = append(s.r.Faults, history.Fault{Name: "stop", Targets: nodes, Stops: nodes, Start: from * ms, End: to * ms})
 }
 
+// wiped lets n3's database be taken away, and a read fail there long afterwards.
+func wiped(more func(s *story)) func(s *story) {
+	return func(s *story) {
+		s.r.Faults = []history.Fault{{Name: "wipe", Start: 2000 * ms, End: 2200 * ms, Wiped: []string{"n3"}}}
+		if more != nil {
+			more(s)
+		}
+		s.failed("n3", "unable to open database file (14)", 5300, 5310)
+	}
+}
+
 func TestReadFailed(t *testing.T) {
 	fails := func(err string, more func(s *story)) func(s *story) {
 		return quiet("", func(s *story) {
@@ -46,6 +57,8 @@ func TestReadFailed(t *testing.T) {
 	run(t, []plant{
 		{name: "malformed", rule: ReadFailed, write: fails("database disk image is malformed (11)", nil)},
 		{name: "without a code", rule: ReadFailed, write: fails("no such table: lists", nil)},
+		{name: "of what was taken away and is not back", write: quiet("n3", wiped(nil))},
+		{name: "of what was taken away and was back", rule: ReadFailed, write: quiet("n3", wiped(func(s *story) { s.look("n3", 4900) }))},
 		{name: "busy", write: fails("database is locked (5)", nil)},
 		{name: "busy, extended", write: fails("database is locked (261)", nil)},
 		{name: "no answer before the end", write: quiet("", func(s *story) { s.failed("n3", "", 11990, 13000).End = history.Forever })},
