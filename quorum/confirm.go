@@ -40,20 +40,28 @@ func (n *Node) Confirm(ctx context.Context) error {
 		if err != nil || news == nil {
 			return err
 		}
-		late := time.NewTimer(left)
-		select {
-		case <-news:
-		case <-late.C:
-		case <-ctx.Done():
-			err = fmt.Errorf("no majority has confirmed the leadership: %w", ctx.Err())
-		case <-n.ctx.Done():
-			err = errClosing
-		}
-		late.Stop()
-		if err != nil {
+		if err := n.awaitNews(ctx, news, left); errors.Is(err, errClosing) {
 			return err
+		} else if err != nil {
+			return fmt.Errorf("no majority has confirmed the leadership: %w", err)
 		}
 	}
+}
+
+// awaitNews returns when news is closed or left has passed, or with the error of
+// what ends the waiting.
+func (n *Node) awaitNews(ctx context.Context, news <-chan struct{}, left time.Duration) error {
+	late := time.NewTimer(left)
+	defer late.Stop()
+	select {
+	case <-news:
+	case <-late.C:
+	case <-ctx.Done():
+		return ctx.Err()
+	case <-n.ctx.Done():
+		return errClosing
+	}
+	return nil
 }
 
 // rounds has raft send heartbeats at once when somebody waits for their

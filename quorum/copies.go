@@ -124,9 +124,6 @@ func (n *Node) Replicated(ctx context.Context, k policy.Commit) error {
 	c.mu.Lock()
 	defer c.mu.Unlock()
 	ref, term := c.ref, c.term
-	if c.on && c.lookLocked(k) {
-		return nil
-	}
 	if c.waits != nil {
 		c.waits[w] = struct{}{}
 		defer func() { delete(c.waits, w) }()
@@ -140,7 +137,7 @@ func (n *Node) Replicated(ctx context.Context, k policy.Commit) error {
 		}
 		news := c.newsLocked()
 		c.mu.Unlock()
-		err := n.awaitNews(ctx, news, term)
+		err := n.awaitCopy(ctx, news, term)
 		c.mu.Lock()
 		if err != nil {
 			return fmt.Errorf("%s of %s is not on enough nodes: %w", k.Pos, k.DB, err)
@@ -148,25 +145,15 @@ func (n *Node) Replicated(ctx context.Context, k policy.Commit) error {
 	}
 }
 
-// awaitNews returns at the next change, or with an error when there is no use in
+// awaitCopy returns at the next change, or with an error when there is no use in
 // waiting on.
-func (n *Node) awaitNews(ctx context.Context, news <-chan struct{}, term uint64) error {
+func (n *Node) awaitCopy(ctx context.Context, news <-chan struct{}, term uint64) error {
 	until, ok := n.lease.until(term)
 	left := time.Duration(until-n.clock.Boot()) + lapseGrace
 	if !ok || left <= 0 {
 		return fmt.Errorf("term %d: %w", term, errLeaseOver)
 	}
-	late := time.NewTimer(left)
-	defer late.Stop()
-	select {
-	case <-news:
-	case <-late.C: // or it was extended meanwhile
-	case <-ctx.Done():
-		return ctx.Err()
-	case <-n.ctx.Done():
-		return errClosing
-	}
-	return nil
+	return n.awaitNews(ctx, news, left) // it may have been extended meanwhile
 }
 
 // vouches reports whether id, at pos, may be told that it is in step. A node asks

@@ -26,16 +26,12 @@ func TestMain(m *testing.M) {
 	os.Exit(m.Run())
 }
 
-// The whole bench, briefly: every row that is asked for gets its ratio, and
-// nothing is left. How fast anything is, no test says.
-func TestBenchMeasuresEveryWorkload(t *testing.T) {
-	if testing.Short() {
-		t.Skip("-short: no clusters")
-	}
+// measured runs a quick bench with more flags. Nothing fails, and nothing is left.
+func measured(t *testing.T, flags ...string) (*report, options) {
+	t.Helper()
 	ctx, stop := signal.NotifyContext(context.Background(), os.Interrupt, syscall.SIGTERM)
 	defer stop()
-	file := filepath.Join(t.TempDir(), "bench.json")
-	o, err := parse([]string{"-quick", "-commits", "", "-litefence", "../../bin/litefence", "-litefs", "../../bin/litefs", "-json", file})
+	o, err := parse(append([]string{"-quick", "-litefence", "../../bin/litefence", "-litefs", "../../bin/litefs"}, flags...))
 	require.NoError(t, err)
 	var out bytes.Buffer
 	r, err := bench(ctx, o, &out)
@@ -45,8 +41,19 @@ func TestBenchMeasuresEveryWorkload(t *testing.T) {
 	require.NoError(t, err)
 	t.Log("\n" + out.String())
 	require.NoError(t, r.failed())
-	require.Len(t, r.Rows, len(workloads))
 	require.Empty(t, cluster.Leaks())
+	return r, o
+}
+
+// The whole bench, briefly: every row that is asked for gets its ratio, and
+// nothing is left. How fast anything is, no test says.
+func TestBenchMeasuresEveryWorkload(t *testing.T) {
+	if testing.Short() {
+		t.Skip("-short: no clusters")
+	}
+	file := filepath.Join(t.TempDir(), "bench.json")
+	r, _ := measured(t, "-commits", "", "-json", file)
+	require.Len(t, r.Rows, len(workloads))
 
 	b, err := os.ReadFile(file)
 	require.NoError(t, err)

@@ -2,22 +2,16 @@ package main
 
 import (
 	"bytes"
-	"context"
-	"errors"
 	"io"
 	"net/http"
 	"net/http/httptest"
 	"os"
-	"os/signal"
 	"path/filepath"
 	"regexp"
-	"syscall"
 	"testing"
 	"time"
 
 	"github.com/stretchr/testify/require"
-
-	"github.com/litefence/litefence/test/cluster"
 )
 
 // Small commits, briefly: what is asked for is measured, rqlite where it has been
@@ -26,20 +20,8 @@ func TestCommitsAreMeasured(t *testing.T) {
 	if os.Getenv("LONG") == "" {
 		t.Skip("long: runs with LONG=1; `make bench` is the same with figures")
 	}
-	ctx, stop := signal.NotifyContext(context.Background(), os.Interrupt, syscall.SIGTERM)
-	defer stop()
-	o, err := parse([]string{"-quick", "-only", "^commit", "-litefence", "../../bin/litefence", "-litefs", "../../bin/litefs", "-rqlite", "../../bin/rqlited"})
-	require.NoError(t, err)
-	var out bytes.Buffer
-	r, err := bench(ctx, o, &out)
-	if errors.Is(err, cluster.ErrUnable) {
-		t.Skip(err)
-	}
-	require.NoError(t, err)
-	t.Log("\n" + out.String())
-	require.NoError(t, r.failed())
+	r, o := measured(t, "-only", "^commit", "-rqlite", "../../bin/rqlited")
 	require.Len(t, r.Commits, len(commitLoads))
-	require.Empty(t, cluster.Leaks())
 	for _, row := range r.Commits {
 		for _, name := range row.Variants {
 			f := row.Figures[name]
